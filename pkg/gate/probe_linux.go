@@ -1,0 +1,111 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// probeLimit bounds every program that a probe starts.
+const probeLimit = 30 * time.Second
+
+// Shells lists the four shells, as argument vectors, under which every shell
+// script has to run; gate "shells" is open when all of them are there.
+func Shells() [][]string {
+	return [][]string{{"dash"}, {"busybox", "ash"}, {"mksh"}, {"bash"}}
+}
+
+func root() error {
+	if uid := os.Geteuid(); uid != 0 {
+		return fmt.Errorf("effective uid is %d", uid)
+	}
+	return nil
+}
+
+// ptrace starts a child that asks to be traced, the mildest form there is:
+// seccomp filters of containers and Yama scope 3 refuse even that.
+func ptrace() error {
+	// The tracer is a thread, not a process: the one that starts the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	child := exec.Command("/bin/sh", "-c", ":")
+	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("ptrace(PTRACE_TRACEME): %w", err)
+	}
+	_ = child.Process.Kill()
+	_ = child.Wait() // "signal: killed", as intended
+	return nil
+}
+
+// tmpfs mounts one over a directory of its own, in a mount namespace that
+// ends with the child, so nothing of it is seen or left outside.
+func tmpfs() error {
+	if err := root(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "vigil-gate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), probeLimit)
+	defer cancel()
+	mount := exec.CommandContext(ctx, "mount", "-t", "tmpfs", "-o", "size=64k", "vigil", dir)
+	mount.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return explain(mount.CombinedOutput())
+}
+
+func shells() error {
+	for _, shell := range Shells() {
+		if err := try(append(shell, "-c", ":")...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compiler links a program, because a gcc without the C library's headers is
+// of no use to a test (and to go test -race).
+func compiler() error {
+	dir, err := os.MkdirTemp("", "vigil-gate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	source := filepath.Join(dir, "gate.c")
+	text := "#include <pthread.h>\n#include <stdio.h>\nint main(void) { return 0; }\n"
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return try("gcc", "-pthread", "-o", filepath.Join(dir, "gate"), source)
+}
+
+func command(argv ...string) func() error {
+	return func() error { return try(argv...) }
+}
+
+func try(argv ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), probeLimit)
+	defer cancel()
+	return explain(exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput())
+}
+
+// explain turns what a probe's program said into one line.
+func explain(output []byte, err error) error {
+	if err == nil || errors.Is(err, exec.ErrNotFound) {
+		return err
+	}
+	if line, _, _ := bytes.Cut(bytes.TrimSpace(output), []byte("\n")); len(line) > 0 {
+		return fmt.Errorf("%w: %s", err, strings.ToValidUTF8(string(line), "?"))
+	}
+	return err
+}
