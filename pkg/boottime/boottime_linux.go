@@ -1,0 +1,49 @@
+// Package boottime tells the time by which vigil measures: CLOCK_BOOTTIME, which
+// no clock step moves and which runs on while the machine is suspended
+// (clock_gettime(2)). A reading means something only together with the boot id.
+package boottime
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Now is the time since boot, suspend included.
+func Now() time.Duration { return read(unix.CLOCK_BOOTTIME) }
+
+// Suspended is the part of Now that the machine spent suspended; between two
+// readings it grows only by a suspend.
+func Suspended() time.Duration {
+	return read(unix.CLOCK_BOOTTIME) - read(unix.CLOCK_MONOTONIC)
+}
+
+// Clocks without time(7) support do not exist on Linux since 2.6.39, so an
+// error here means a broken sandbox; zero time would be judged as "no progress",
+// which is the safe side.
+func read(clock int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+const idFile = "/proc/sys/kernel/random/boot_id"
+
+// ID is the kernel's random id of this boot as 32 hexadecimal digits
+// (random(4)).
+func ID() (string, error) {
+	b, err := os.ReadFile(idFile)
+	if err != nil {
+		return "", err
+	}
+	id := bytes.ReplaceAll(bytes.TrimSpace(b), []byte("-"), nil)
+	if len(id) != 32 {
+		return "", fmt.Errorf("%s: want a uuid, have %d bytes", idFile, len(b))
+	}
+	return string(id), nil
+}

@@ -1,0 +1,176 @@
+// Package cli is the one voice of the vigil commands: how they are started and
+// ended, what their usage looks like, how they speak on stderr and with which
+// code they leave. Standard output belongs to data, standard error to people.
+//
+// Only Main ends the process; everything else returns.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// Exit codes shared by all commands. 2 and 3 belong to the command that lists
+// them in its Exits table.
+const (
+	ExitOK     = 0   // done, or yes
+	ExitNo     = 1   // the asked-for negative answer
+	ExitUsage  = 100 // wrong usage or configuration: a restart would not help
+	ExitSystem = 111 // the system refused: permission, I/O, device, nobody serves
+)
+
+// version is set by the linker (scripts/build).
+var version = "devel"
+
+// Version names the build: a git description, or "devel" outside scripts/build.
+func Version() string { return version }
+
+// Exit is one row of a command's table of exit codes.
+type Exit struct {
+	Code    int
+	Meaning string
+}
+
+// Tool describes a command. Synopsis is the usage line without "usage: ",
+// Summary one sentence; Exits lists every code the command leaves with.
+type Tool struct {
+	Name     string
+	Synopsis string
+	Summary  string
+	Exits    []Exit
+}
+
+// Env is what a command may touch of the process around it.
+type Env struct {
+	Tool   Tool
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+	Log    *Log
+}
+
+// Main runs a command and ends the process with its code. The context ends at
+// the first SIGTERM or SIGINT; a second one kills as usual. Writing to a closed
+// pipe gives EPIPE instead of a signal: a daemon must outlive its log reader.
+func Main(t Tool, run func(ctx context.Context, env *Env, args []string) int) {
+	// Notify, not Ignore: an ignored signal would be inherited by every hook.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	env := &Env{
+		Tool:   t,
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+		Getenv: os.Getenv,
+		Log:    NewLog(t.Name, os.Stderr),
+	}
+	os.Exit(run(ctx, env, os.Args[1:]))
+}
+
+// Command gives the environment of a subcommand: its own usage, the same voice.
+func (e *Env) Command(t Tool) *Env {
+	sub := *e
+	sub.Tool = t
+	return &sub
+}
+
+// Flags gives a flag set that already knows the flags all commands share.
+func (e *Env) Flags() *flag.FlagSet {
+	fs := flag.NewFlagSet(e.Tool.Name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.Bool("version", false, "print the version and leave")
+	fs.Func("log", "`format` of messages on stderr: text or json (default text)", e.Log.setFormat)
+	fs.BoolFunc("q", "say warnings and errors only", func(string) error { e.Log.level = levelWarning; return nil })
+	fs.BoolFunc("v", "say more", func(string) error { e.Log.level = levelDebug; return nil })
+	return fs
+}
+
+// Parse parses args. done means that the command has nothing left to do and
+// leaves with code: after -h, -version or a bad flag.
+func (e *Env) Parse(fs *flag.FlagSet, args []string) (code int, done bool) {
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return e.Print([]byte(e.help(fs))), true
+	case err != nil:
+		return e.Usage("%v", err), true
+	}
+	if f := fs.Lookup("version"); f.Value.String() == "true" {
+		return e.Print([]byte(e.Log.prog + " " + version + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n")), true
+	}
+	return ExitOK, false
+}
+
+func (e *Env) help(fs *flag.FlagSet) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "usage: %s\n%s\n\nflags:\n", e.Tool.Synopsis, e.Tool.Summary)
+	fs.SetOutput(&b)
+	fs.PrintDefaults()
+	fs.SetOutput(io.Discard)
+	b.WriteString("\nexit codes:\n")
+	for _, x := range e.Tool.Exits {
+		fmt.Fprintf(&b, "  %-4d %s\n", x.Code, x.Meaning)
+	}
+	return b.String()
+}
+
+// A UsageError is wrong usage or configuration: the command leaves with
+// ExitUsage, and its supervisor should not start it again unchanged.
+type UsageError struct{ text string }
+
+func (u *UsageError) Error() string { return u.text }
+
+// Usagef makes a *UsageError.
+func Usagef(format string, a ...any) error {
+	return &UsageError{fmt.Sprintf(format, a...)}
+}
+
+// Usage says what is wrong with the call, shows the usage line, and gives
+// ExitUsage.
+func (e *Env) Usage(format string, a ...any) int {
+	e.Log.Error(fmt.Sprintf(format, a...))
+	e.Log.Error("usage: " + e.Tool.Synopsis)
+	return ExitUsage
+}
+
+// Fail says err and gives the code that goes with it.
+func (e *Env) Fail(err error) int {
+	e.Log.Error(err.Error())
+	var u *UsageError
+	if errors.As(err, &u) {
+		return ExitUsage
+	}
+	return ExitSystem
+}
+
+// Print writes data to standard output. A reader that went away is an I/O
+// error like any other: it gives ExitSystem.
+func (e *Env) Print(b []byte) int {
+	if _, err := e.Stdout.Write(b); err != nil {
+		return e.Fail(fmt.Errorf("stdout: %w", unwrapPath(err)))
+	}
+	return ExitOK
+}
+
+// unwrapPath drops the "write /dev/stdout" of an *fs.PathError.
+func unwrapPath(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
