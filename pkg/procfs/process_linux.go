@@ -1,0 +1,70 @@
+package procfs
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a hold on the identity of one process: however often its pid is
+// given out again later, Exited speaks of the one that was opened. It is not
+// safe for concurrent use with Close.
+type Process struct {
+	PID       int
+	StartTime uint64 // ticks since boot, as in Stat
+
+	fd int // pidfd; -1 on a kernel before 5.3 or where a sandbox forbids it
+}
+
+// OpenProcess takes a hold on the process that bears pid now. A thread that is
+// not the first of its process is refused. The caller closes it. It needs no
+// rights over the target.
+func OpenProcess(pid int) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		fd = -1
+	case errors.Is(err, unix.ESRCH):
+		return nil, goneError{pid}
+	case err != nil:
+		// EINVAL for a thread up to 6.14, ENOENT behind it.
+		return nil, fmt.Errorf("pid %d: not a process", pid)
+	}
+	st, err := ReadStat(pid)
+	p := &Process{PID: pid, StartTime: st.StartTime, fd: fd}
+	if err == nil && fd >= 0 && st.State != 'Z' && p.Exited() {
+		// It ended between the two calls: that stat may be another's.
+		err = goneError{pid}
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Exited says whether the process has ended, reaped by its parent or not.
+func (p *Process) Exited() bool {
+	if p.fd < 0 {
+		st, err := ReadStat(p.PID)
+		return err != nil || st.StartTime != p.StartTime || st.State == 'Z' || st.State == 'X'
+	}
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n > 0
+		}
+	}
+}
+
+// Close gives the hold up.
+func (p *Process) Close() error {
+	if p.fd < 0 {
+		return nil
+	}
+	fd := p.fd
+	p.fd = -1
+	return unix.Close(fd)
+}
