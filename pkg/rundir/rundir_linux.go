@@ -1,0 +1,295 @@
+// Package rundir opens the directories in which vigil's programs meet, and the
+// files in them, so that nobody else can put something in the way.
+//
+// A Dir is a descriptor, not a path: a directory that is renamed or replaced
+// behind our back cannot redirect a later call. Files are named by one path
+// component, symbolic links are never followed, and opening a planted FIFO or
+// device never blocks.
+package rundir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors to test for with errors.Is, besides those of io/fs.
+var (
+	ErrUntrusted  = errors.New("not trusted")        // somebody else could change the directory
+	ErrNotRegular = errors.New("not a regular file") // a symlink, FIFO, device, socket or directory
+	ErrTooLong    = errors.New("file too long")      // more bytes than the reader allows
+)
+
+// Dir is an open, trusted directory. Its methods may be called concurrently.
+type Dir struct {
+	f    *os.File
+	path string
+}
+
+// Info is what fstat(2) said of the descriptor that was read.
+type Info struct {
+	UID     int
+	Mode    fs.FileMode
+	Size    int64
+	ModTime time.Time
+	Dev     uint64
+	Ino     uint64
+	Nlink   uint64
+}
+
+// Open opens a directory, following symbolic links: the path is the
+// operator's. The directory itself must belong to root or to the effective
+// user and be writable for its owner only; otherwise the error wraps
+// ErrUntrusted and names the rule. The caller closes the Dir.
+func Open(path string) (*Dir, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: open directory: %w", path, err)
+	}
+	d := &Dir{os.NewFile(uintptr(fd), path), path}
+	if err := d.trusted(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Dir) trusted() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd(), &st); err != nil {
+		return fmt.Errorf("%s: stat: %w", d.path, err)
+	}
+	switch me := os.Geteuid(); {
+	case st.Uid != 0 && int(st.Uid) != me:
+		return fmt.Errorf("%s: directory belongs to uid %d, want root or uid %d: %w", d.path, st.Uid, me, ErrUntrusted)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%s: directory has mode %04o, want no write right for group and others: %w", d.path, st.Mode&0o7777, ErrUntrusted)
+	}
+	return nil
+}
+
+// fd stays valid while the Dir is reachable: every caller holds d.
+func (d *Dir) fd() int { return int(d.f.Fd()) }
+
+// Path is the path given to Open.
+func (d *Dir) Path() string { return d.path }
+
+// Close closes the descriptor.
+func (d *Dir) Close() error { return d.f.Close() }
+
+// Gone says that the directory has been removed: what is written into it now
+// would be seen by nobody.
+func (d *Dir) Gone() bool {
+	var st unix.Stat_t
+	return unix.Fstat(d.fd(), &st) != nil || st.Nlink == 0
+}
+
+// Names lists the directory, unsorted, without "." and "..".
+func (d *Dir) Names() ([]string, error) {
+	// An own open file description, so that concurrent listings do not share
+	// one position.
+	fd, err := openat(d.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: list: %w", d.path, err)
+	}
+	f := os.NewFile(uintptr(fd), d.path)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("%s: list: %w", d.path, err)
+	}
+	return names, nil
+}
+
+// Read reads a regular file of at most limit bytes. A longer one gives
+// ErrTooLong with the first limit bytes, anything but a regular file
+// ErrNotRegular; a missing one matches fs.ErrNotExist.
+func (d *Dir) Read(name string, limit int) ([]byte, Info, error) {
+	f, info, err := d.OpenFile(name, unix.O_RDONLY)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	defer f.Close()
+	b := make([]byte, limit+1)
+	n, err := io.ReadFull(f, b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, info, fmt.Errorf("%s: read: %w", d.join(name), cause(err))
+	}
+	if n > limit {
+		return b[:limit], info, fmt.Errorf("%s: over %d bytes: %w", d.join(name), limit, ErrTooLong)
+	}
+	return b[:n], info, nil
+}
+
+// OpenFile opens an existing regular file with flags (unix.O_RDONLY or
+// unix.O_RDWR). The caller closes it.
+func (d *Dir) OpenFile(name string, flags int) (*os.File, Info, error) {
+	if err := component(name); err != nil {
+		return nil, Info{}, err
+	}
+	path := d.join(name)
+	fd, err := openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	switch err {
+	case nil:
+	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // a symlink, a FIFO or socket, a directory
+		return nil, Info{}, fmt.Errorf("%s: open: %w", path, ErrNotRegular)
+	default:
+		return nil, Info{}, fmt.Errorf("%s: open: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, Info{}, fmt.Errorf("%s: stat: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, Info{}, fmt.Errorf("%s: open: %w", path, ErrNotRegular)
+	}
+	return os.NewFile(uintptr(fd), path), info(&st), nil
+}
+
+// Write makes name hold data, replacing what is there: written to a temporary
+// file, then renamed, so that a reader sees the old text or the new one.
+func (d *Dir) Write(name string, data []byte, perm fs.FileMode) error {
+	return d.publish(name, data, perm, func(tmp string) error {
+		return unix.Renameat(d.fd(), tmp, d.fd(), name)
+	})
+}
+
+// Create is Write for a name that must not exist yet: otherwise it changes
+// nothing and the error matches fs.ErrExist. Of several racing callers one wins.
+func (d *Dir) Create(name string, data []byte, perm fs.FileMode) error {
+	return d.publish(name, data, perm, func(tmp string) error {
+		return d.link(tmp, name)
+	})
+}
+
+// CreateOpen is Create that leaves the new file open for writing. setup runs
+// on the file before anybody can see it under its name.
+func (d *Dir) CreateOpen(name string, data []byte, perm fs.FileMode, setup func(*os.File) error) (*os.File, error) {
+	var kept *os.File
+	err := d.publishOpen(name, data, perm, func(tmp string, f *os.File) error {
+		if err := setup(f); err != nil {
+			return err
+		}
+		if err := d.link(tmp, name); err != nil {
+			return err
+		}
+		kept = f
+		return nil
+	})
+	return kept, err
+}
+
+// link gives tmp its final name. A hard link never replaces; rename would.
+func (d *Dir) link(tmp, name string) error {
+	if err := unix.Linkat(d.fd(), tmp, d.fd(), name, 0); err != nil {
+		return err
+	}
+	return unix.Unlinkat(d.fd(), tmp, 0)
+}
+
+func (d *Dir) publish(name string, data []byte, perm fs.FileMode, place func(tmp string) error) error {
+	return d.publishOpen(name, data, perm, func(tmp string, f *os.File) error {
+		// A close that fails is a write that failed (NFS, quota).
+		if err := f.Close(); err != nil {
+			return cause(err)
+		}
+		return place(tmp)
+	})
+}
+
+// serial makes temporary names of one process differ.
+var serial atomic.Uint32
+
+// publishOpen writes a temporary file and hands it to place. The file is
+// removed, and closed if it still is open, when any step fails.
+func (d *Dir) publishOpen(name string, data []byte, perm fs.FileMode, place func(tmp string, f *os.File) error) error {
+	if err := component(name); err != nil {
+		return err
+	}
+	path := d.join(name)
+	tmp := fmt.Sprintf(".tmp.%d.%d.%s", os.Getpid(), serial.Add(1), name)
+	if len(tmp) > 255 {
+		tmp = tmp[:255]
+	}
+	// What lies there under our own pid was left by a process of an earlier life.
+	_ = unix.Unlinkat(d.fd(), tmp, 0)
+	fd, err := openat(d.fd(), tmp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(perm.Perm()))
+	if err != nil {
+		return fmt.Errorf("%s: create: %w", path, err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	// The mode is part of the contract; the umask of whoever started us is not.
+	err = unix.Fchmod(fd, uint32(perm.Perm()))
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err == nil {
+		err = place(tmp, f)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(d.fd(), tmp, 0)
+		_ = f.Close()
+		return fmt.Errorf("%s: write: %w", path, cause(err))
+	}
+	return nil
+}
+
+// Remove removes a file; a missing one matches fs.ErrNotExist.
+func (d *Dir) Remove(name string) error {
+	if err := component(name); err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(d.fd(), name, 0); err != nil {
+		return fmt.Errorf("%s: remove: %w", d.join(name), err)
+	}
+	return nil
+}
+
+func (d *Dir) join(name string) string { return strings.TrimSuffix(d.path, "/") + "/" + name }
+
+// component refuses what is not one name inside the directory.
+func component(name string) error {
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%q: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}
+
+func openat(dir int, name string, flags int, perm uint32) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, perm)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func info(st *unix.Stat_t) Info {
+	return Info{
+		UID:     int(st.Uid),
+		Mode:    fs.FileMode(st.Mode & 0o777),
+		Size:    st.Size,
+		ModTime: time.Unix(st.Mtim.Unix()),
+		Dev:     st.Dev,
+		Ino:     st.Ino,
+		Nlink:   uint64(st.Nlink),
+	}
+}
+
+// cause drops the path that os wraps around an errno: it has been said.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
