@@ -1,0 +1,155 @@
+// Package heartbeat is the record in which a sender says that it is alive: its
+// text form, the one writer of its file, and the careful reader.
+//
+// A record is one JSON line, padded with spaces so that the line feed is the
+// last byte of a 512-byte block, and overwritten in place: one pwrite within
+// one page is what a reader sees whole (measured: torn reads of 1 in 10^8).
+package heartbeat
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Bounds of the format.
+const (
+	Block      = 512  // a file grows in steps of it
+	MaxSize    = 4096 // bytes of a file, line feed included: one page
+	MaxMetrics = 16
+	maxID      = 64
+
+	// Times and durations over a century are mistakes; under it no sum of them
+	// overflows a time.Duration.
+	maxMS = 100 * 366 * 24 * 3600 * 1000
+	// A wall clock may stand in year 2500; JSON readers keep 53 bits.
+	maxWallMS = 1<<53 - 1
+)
+
+// Suffix ends the name of a heartbeat file; what stands before it is the id.
+const Suffix = ".hb"
+
+// Status is what a sender says of itself.
+type Status uint8
+
+// The status words, in the order of statusNames.
+const (
+	OK       Status = iota
+	Starting        // alive, not yet serving
+	Degraded        // alive, not well
+	Error           // alive, failed
+	Stopping        // the last beat of an orderly end
+	Held            // stands in for a held process; excuses only where the reader sees the hold too
+)
+
+var statusNames = [...]string{"ok", "starting", "degraded", "error", "stopping", "held"}
+
+// String gives the word that stands in the record.
+func (s Status) String() string { return statusNames[s] }
+
+// ParseStatus reads a status word, in lower case or in capitals.
+func ParseStatus(word string) (Status, error) {
+	for i, name := range statusNames {
+		if word == name || word == strings.ToUpper(name) {
+			return Status(i), nil
+		}
+	}
+	return 0, fmt.Errorf("status %q: want one of %s", word, strings.Join(statusNames[:], ", "))
+}
+
+// Metric is one finite number that a sender shows.
+type Metric struct {
+	Name  string // [A-Za-z0-9._-]{1,64}
+	Value float64
+}
+
+// Record is one heartbeat. Durations and times are whole milliseconds, as in
+// the text; zero means absent where the text may leave a member out.
+type Record struct {
+	Foreign    bool   // not of our making: no version, only ID is certain
+	ID         string // equal to the file's name without Suffix
+	PID        int    // of the process that the beat speaks of; 0 unknown
+	Boot       string // 32 hexadecimal digits
+	StartMS    int64  // wall clock at the sender's start
+	Seq        uint64
+	TSMS       int64 // wall clock of the beat, to show
+	BTMS       int64 // CLOCK_BOOTTIME of the beat, to judge; meaningful within Boot only
+	IntervalMS int64 // the sender beats at least this often, jitter aside
+	TTLMS      int64 // the sender asks to be called dead after this long
+	Status     Status
+	LateMS     int64 // how late the sender woke for this beat
+	GapMaxMS   int64 // its longest gap lately (decaying peak)
+	Msg        string
+	Metrics    []Metric // in the order of the text
+	Sig        string   // 64 hexadecimal digits, or none
+}
+
+// ValidID tells whether id may name a heartbeat: [A-Za-z0-9._-]{1,64}, not
+// starting with '.' or '-'.
+func ValidID(id string) bool {
+	return validName(id) && id[0] != '.' && id[0] != '-'
+}
+
+func validName(s string) bool {
+	if s == "" || len(s) > maxID {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// FileID gives the id that a file's name stands for, if it is a heartbeat's.
+func FileID(name string) (id string, ok bool) {
+	id, ok = strings.CutSuffix(name, Suffix)
+	return id, ok && ValidID(id)
+}
+
+// Reason says why a file is not taken for a heartbeat.
+type Reason uint8
+
+// The reasons, in the order of reasonNames. Malformed, Empty and Truncated may
+// be a write caught half-way: look again before you count them.
+const (
+	Empty Reason = iota
+	Malformed
+	Truncated
+	Oversize
+	DuplicateKey
+	NotFinite
+	WrongID
+	BadVersion
+	NotRegular
+	ForeignOwner
+	Writable
+	Unreadable
+	Replayed // older than what was seen before
+	Future   // from after now
+)
+
+var reasonNames = [...]string{
+	"empty", "malformed", "truncated", "oversize", "duplicate_key", "not_finite", "wrong_id",
+	"version", "not_regular", "foreign_owner", "writable", "unreadable", "replayed", "future",
+}
+
+// String gives the word that is counted and shown.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Reject is the error for a text or file that is not taken for a heartbeat.
+type Reject struct {
+	Reason Reason
+	Detail string
+}
+
+func (r *Reject) Error() string {
+	if r.Detail == "" {
+		return r.Reason.String()
+	}
+	return r.Reason.String() + ": " + r.Detail
+}
+
+// Transient tells whether the fault may be a write caught half-way.
+func (r *Reject) Transient() bool { return r.Reason <= Truncated }
