@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"strconv"
 	"strings"
@@ -43,12 +44,26 @@ func Append(dst []byte, r *Record) ([]byte, error) {
 		}
 		w.End()
 	}
+	if r.CRC {
+		w.Str("crc", checksum(w.Bytes()))
+	}
 	if r.Sig != "" {
 		w.Str("sig", r.Sig)
 	}
 	w.End()
 	return append(dst, w.Bytes()...), nil
 }
+
+// checksum is CRC-32C in 8 hexadecimal digits. It finds torn reads; against
+// malice there is the signature.
+func checksum(b []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// crcKey is what stands between the checked text and its checksum.
+const crcKey = `,"crc":`
 
 func optional(w *jsonline.Writer, key string, v int64) {
 	if v != 0 {
@@ -144,7 +159,7 @@ func Parse(b []byte, wantID string) (Record, error) {
 	if len(text) == 0 {
 		return Record{}, &Reject{Reason: Empty}
 	}
-	p := parse{wantID: wantID}
+	p := parse{text: text, wantID: wantID}
 	p.rec.Foreign = true
 	if err := jsonline.Parse(text, p.member); err != nil {
 		return Record{}, reject(err, len(text))
@@ -154,12 +169,14 @@ func Parse(b []byte, wantID string) (Record, error) {
 		return p.foreign()
 	}
 	switch {
+	case p.behindSig:
+		return Record{}, &Reject{Malformed, "sig: is not the last member"}
+	case p.behindCRC:
+		return Record{}, &Reject{Malformed, "crc: is followed by more than sig"}
 	case r.ID != wantID:
 		return Record{}, &Reject{WrongID, fmt.Sprintf("record says %q", r.ID)}
 	case b[len(b)-1] != '\n':
 		return Record{}, &Reject{Truncated, "no line feed at the end"}
-	case p.behindSig:
-		return Record{}, &Reject{Malformed, "sig: is not the last member"}
 	}
 	for i, k := range required {
 		if p.seen&(1<<i) == 0 {
@@ -176,11 +193,13 @@ func Parse(b []byte, wantID string) (Record, error) {
 var required = [...]string{"id", "boot", "seq", "ts_ms", "bt_ms", "interval_ms", "status"}
 
 type parse struct {
+	text      []byte
 	rec       Record
 	wantID    string
 	seen      uint // bit i: required[i]
 	unknown   []Metric
 	behindSig bool
+	behindCRC bool
 }
 
 func (p *parse) member(key string, v jsonline.Value) error {
@@ -190,6 +209,7 @@ func (p *parse) member(key string, v jsonline.Value) error {
 		}
 	}
 	p.behindSig = p.rec.Sig != ""
+	p.behindCRC = p.behindCRC || p.rec.CRC && key != "sig"
 	r := &p.rec
 	var err error
 	switch key {
@@ -232,6 +252,8 @@ func (p *parse) member(key string, v jsonline.Value) error {
 		r.Msg, err = v.Str()
 	case "m":
 		err = v.Object(p.metric)
+	case "crc":
+		err = p.checksum(v)
 	case "sig":
 		if r.Sig, err = v.Str(); err == nil && r.Sig == "" {
 			return &Reject{Malformed, "sig: want 64 hexadecimal digits"}
@@ -250,6 +272,22 @@ func (p *parse) status(v jsonline.Value) error {
 	if p.rec.Status, err = ParseStatus(word); err != nil {
 		return &Reject{Malformed, err.Error()}
 	}
+	return nil
+}
+
+func (p *parse) checksum(v jsonline.Value) error {
+	crc, err := v.Str()
+	if err != nil || p.rec.Foreign {
+		return err
+	}
+	end := v.Offset - len(crcKey)
+	if end < 0 || string(p.text[end:v.Offset]) != crcKey {
+		return &Reject{Malformed, "crc: white space before it"}
+	}
+	if crc != checksum(p.text[:end]) {
+		return &Reject{Torn, "crc does not match the text"}
+	}
+	p.rec.CRC = true
 	return nil
 }
 

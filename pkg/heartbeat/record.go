@@ -2,8 +2,10 @@
 // text form, the one writer of its file, and the careful reader.
 //
 // A record is one JSON line, padded with spaces so that the line feed is the
-// last byte of a 512-byte block, and overwritten in place: one pwrite within
-// one page is what a reader sees whole (measured: torn reads of 1 in 10^8).
+// last byte of a 512-byte block, and overwritten in place by one pwrite within
+// one page. A reader may still catch the copy half-way (1 read in 10^8 at one
+// beat a second, far more under a writer that is preempted just there), so the
+// record carries a checksum of its text.
 package heartbeat
 
 import (
@@ -80,6 +82,7 @@ type Record struct {
 	GapMaxMS   int64 // its longest gap lately (decaying peak)
 	Msg        string
 	Metrics    []Metric // in the order of the text
+	CRC        bool     // the text carries (or shall carry) a checksum of itself
 	Sig        string   // 64 hexadecimal digits, or none
 }
 
@@ -111,17 +114,18 @@ func FileID(name string) (id string, ok bool) {
 // Reason says why a file is not taken for a heartbeat.
 type Reason uint8
 
-// The reasons, in the order of reasonNames. Malformed, Empty and Truncated may
-// be a write caught half-way: look again before you count them.
+// The reasons, in the order of reasonNames. Those up to BadVersion lie in the
+// text and may be a write caught half-way: look again before you count them.
 const (
 	Empty Reason = iota
 	Malformed
 	Truncated
-	Oversize
+	Torn // the checksum is not that of the text
 	DuplicateKey
 	NotFinite
 	WrongID
 	BadVersion
+	Oversize
 	NotRegular
 	ForeignOwner
 	Writable
@@ -131,8 +135,8 @@ const (
 )
 
 var reasonNames = [...]string{
-	"empty", "malformed", "truncated", "oversize", "duplicate_key", "not_finite", "wrong_id",
-	"version", "not_regular", "foreign_owner", "writable", "unreadable", "replayed", "future",
+	"empty", "malformed", "truncated", "torn", "duplicate_key", "not_finite", "wrong_id",
+	"version", "oversize", "not_regular", "foreign_owner", "writable", "unreadable", "replayed", "future",
 }
 
 // String gives the word that is counted and shown.
@@ -152,4 +156,4 @@ func (r *Reject) Error() string {
 }
 
 // Transient tells whether the fault may be a write caught half-way.
-func (r *Reject) Transient() bool { return r.Reason <= Truncated }
+func (r *Reject) Transient() bool { return r.Reason <= BadVersion }
