@@ -22,6 +22,7 @@ type Mapping struct {
 	RSS       uint64
 	Anonymous uint64
 	Swap      uint64
+	Common    uint64 // of RSS: pages that other mappings hold as well
 	Flags     string // VmFlags, two letters each, separated by spaces
 }
 
@@ -91,6 +92,10 @@ func (m *Mapping) count(key string, val []byte) (ok bool) {
 		m.Anonymous, ok = kilobytes(val)
 	case "Swap":
 		m.Swap, ok = kilobytes(val)
+	case "Shared_Clean", "Shared_Dirty":
+		var n uint64
+		n, ok = kilobytes(val)
+		m.Common += n
 	case "VmFlags":
 		m.Flags, ok = string(val), true
 	default:

@@ -72,13 +72,13 @@ func TestParseStatus(t *testing.T) {
 
 func TestParseMaps(t *testing.T) {
 	text := "55639c633000-55639c635000 r--p 00002000 fe:0f 247026                     /tmp/a b (deleted)\n" +
-		"Size:                  8 kB\nRss:                   8 kB\nAnonymous:             4 kB\nSwap:                  0 kB\nVmFlags: rd mr dd \n" +
+		"Size:                  8 kB\nRss:                   8 kB\nShared_Clean: 4 kB\nShared_Dirty: 4 kB\nAnonymous:             4 kB\nSwap:                  0 kB\nVmFlags: rd mr dd \n" +
 		"7ffc00000000-7ffc00001000 rw-s 00000000 00:00 0 \n" +
 		"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]"
 	got, err := ParseMaps([]byte(text))
 	want := []Mapping{
 		{Start: 0x55639c633000, End: 0x55639c635000, Perm: "r--p", Offset: 0x2000, DevMajor: 0xfe, DevMinor: 15, Inode: 247026,
-			Name: "/tmp/a b (deleted)", RSS: 8192, Anonymous: 4096, Flags: "rd mr dd"},
+			Name: "/tmp/a b (deleted)", RSS: 8192, Anonymous: 4096, Common: 8192, Flags: "rd mr dd"},
 		{Start: 0x7ffc00000000, End: 0x7ffc00001000, Perm: "rw-s"},
 		{Start: 0xffffffffff600000, End: 0xffffffffff601000, Perm: "--xp", Name: "[vsyscall]"},
 	}

@@ -1,0 +1,56 @@
+package ptrace
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// SiginfoSize is the size of siginfo_t on every Linux.
+const SiginfoSize = 128
+
+// ptrace is for the requests whose last argument x/sys does not pass on.
+func ptrace(request, tid int, addr, data uintptr) error {
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Regset reads the register set of a stopped thread that a core file keeps in a
+// note of the given type, and returns the part of buf that was filled. A set
+// that this machine does not have gives unix.EINVAL or unix.ENODEV.
+func (t *Thread) Regset(note uint32, buf []byte) ([]byte, error) {
+	n, err := t.regset(unix.PTRACE_GETREGSET, note, buf)
+	if err != nil {
+		return nil, fmt.Errorf("thread %d: register set %#x: %w", t.TID, note, err)
+	}
+	return buf[:n], nil
+}
+
+func (t *Thread) regset(request int, note uint32, buf []byte) (int, error) {
+	iov := unix.Iovec{Base: unsafe.SliceData(buf)}
+	iov.SetLen(len(buf))
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(t.TID), uintptr(note), uintptr(unsafe.Pointer(&iov)), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(iov.Len), nil
+}
+
+// Siginfo reads the siginfo_t of the signal that is being delivered; it is all
+// zero, but for the number of a stopping signal, where there is none.
+func (t *Thread) Siginfo() ([SiginfoSize]byte, error) {
+	var info [SiginfoSize]byte
+	if t.deliver == 0 {
+		info[0] = byte(t.Signal)
+		return info, nil
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(t.TID), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
+	if errno != 0 {
+		return info, fmt.Errorf("thread %d: siginfo: %w", t.TID, errno)
+	}
+	return info, nil
+}

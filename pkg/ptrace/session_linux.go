@@ -1,0 +1,294 @@
+// Package ptrace stops all threads of a process for a moment, lets their
+// registers be read, and lets them go as they were: a thread that was about to
+// get a signal gets it, a process that was stopped stays stopped.
+//
+// It attaches with PTRACE_SEIZE, which sends no signal, and sets no option, so
+// that the kernel itself releases the target when the tracing thread ends, in
+// whatever way: a killed tool does not leave a stopped service behind.
+//
+// The kernel ties a tracee to one thread of the tracer. All calls belong into
+// the function given to Run; nothing here is safe for concurrent use.
+//
+// Source: ptrace(2), kernel/ptrace.c and kernel/signal.c of Linux 6.12.
+package ptrace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/pkg/procfs"
+)
+
+// A thread in uninterruptible sleep ("D": a hanging disk, a parent in vfork)
+// cannot be stopped. All others stand still meanwhile, so it is given up soon;
+// a thread that only waits for a CPU is waited for much longer.
+const (
+	sleeperLimit = 20 * time.Millisecond
+	spin         = 2 * time.Millisecond // of yielding before the waiter starts to sleep
+)
+
+// Run calls f on an operating system thread of its own that ends afterwards.
+// With it ends what f could not release: a thread that was seized but never
+// came to a stop can only be let go by the end of its tracer.
+func Run(f func() error) error {
+	done := make(chan error, 1)
+	go onThread(f, done)
+	return <-done
+}
+
+func onThread(f func() error, done chan<- error) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The first thread does not end before the process. While this
+		// goroutine occupies it, the next one must get another.
+		other := make(chan error, 1)
+		go onThread(f, other)
+		done <- <-other
+		runtime.UnlockOSThread()
+		return
+	}
+	done <- f()
+}
+
+// Session is a seized process.
+type Session struct {
+	pid     int
+	threads []*Thread
+	known   map[int]*Thread
+	began   time.Time
+}
+
+// Thread is one seized thread.
+type Thread struct {
+	TID int
+
+	// Signal is the signal whose delivery the stop interrupted (it is
+	// delivered at the release) or, for a thread of a process in group-stop, the
+	// one that stopped it; else 0.
+	Signal unix.Signal
+
+	state   state
+	deliver unix.Signal
+	trapped bool // by PTRACE_INTERRUPT and nothing else
+}
+
+type state int
+
+const (
+	seized state = iota
+	stopped
+	missed // would not stop in time
+	gone
+)
+
+// LeftOut is a thread that did not stop.
+type LeftOut struct {
+	TID   int
+	State byte // of proc(5), "D" as a rule
+}
+
+// Seize attaches to every thread of pid without stopping any. The error is
+// unix.EPERM (errors.Is) when the kernel forbids it or somebody else traces the
+// process, fs.ErrNotExist when it is gone. After an error nothing stays
+// attached beyond the end of Run.
+func Seize(pid int) (*Session, error) {
+	s := &Session{pid: pid, known: make(map[int]*Thread)}
+	for {
+		added, err := s.seizeNew()
+		if err != nil {
+			return nil, err
+		}
+		if added == 0 {
+			break
+		}
+	}
+	if len(s.threads) == 0 {
+		return nil, fmt.Errorf("pid %d: no live thread: %w", pid, fs.ErrNotExist)
+	}
+	return s, nil
+}
+
+func (s *Session) seizeNew() (added int, err error) {
+	tids, err := procfs.Tasks(s.pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, tid := range tids {
+		if s.known[tid] != nil {
+			continue
+		}
+		err := unix.PtraceSeize(tid)
+		switch {
+		case errors.Is(err, unix.ESRCH):
+			continue
+		case errors.Is(err, unix.EPERM) && s.dead(tid):
+			continue
+		case err != nil:
+			return added, fmt.Errorf("pid %d: seize thread %d: %w", s.pid, tid, err)
+		}
+		t := &Thread{TID: tid}
+		s.known[tid] = t
+		s.threads = append(s.threads, t)
+		added++
+	}
+	return added, nil
+}
+
+// dead says whether the thread is a zombie: the first thread of a process
+// stays one while others live, and cannot be seized.
+func (s *Session) dead(tid int) bool {
+	st, err := procfs.ReadTaskStat(s.pid, tid)
+	return err != nil || st.State == 'Z' || st.State == 'X'
+}
+
+// Stop brings all threads to a halt, those included that appear meanwhile, and
+// waits for a running thread at most limit. Threads that do not stop are in
+// LeftOut; an error means that none stopped.
+func (s *Session) Stop(limit time.Duration) error {
+	s.began = time.Now()
+	for {
+		for _, t := range s.threads {
+			if t.state == seized {
+				// ESRCH: it ended; the wait will tell.
+				unix.PtraceInterrupt(t.TID)
+			}
+		}
+		s.wait(limit)
+		added, err := s.seizeNew()
+		if err != nil {
+			return err
+		}
+		if added == 0 {
+			break
+		}
+	}
+	// The first thread of the process first, as debuggers expect it.
+	slices.SortFunc(s.threads, func(a, b *Thread) int { return a.TID - b.TID })
+	if i := slices.IndexFunc(s.threads, func(t *Thread) bool { return t.TID == s.pid }); i > 0 {
+		leader := s.threads[i]
+		copy(s.threads[1:i+1], s.threads[:i])
+		s.threads[0] = leader
+	}
+	if len(s.Threads()) == 0 {
+		return fmt.Errorf("pid %d: no thread could be stopped", s.pid)
+	}
+	return nil
+}
+
+// wait collects the stops. It asks for each thread by its id: a wait for any
+// child would steal those of the rest of the program.
+func (s *Session) wait(limit time.Duration) {
+	for {
+		running := 0
+		for _, t := range s.threads {
+			if t.state == seized && !t.poll() {
+				running++
+			}
+		}
+		spent := time.Since(s.began)
+		if running == 0 {
+			return
+		}
+		if spent > sleeperLimit {
+			s.giveUp(spent > limit)
+		}
+		if spent < spin {
+			runtime.Gosched()
+		} else {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+}
+
+// giveUp leaves out the threads in uninterruptible sleep or, when all is set,
+// each that has not stopped.
+func (s *Session) giveUp(all bool) {
+	for _, t := range s.threads {
+		if t.state != seized || t.poll() {
+			continue
+		}
+		st, err := procfs.ReadTaskStat(s.pid, t.TID)
+		if all || err == nil && st.State == 'D' {
+			t.state = missed
+		}
+	}
+}
+
+// poll notes a stop or an end of the thread and says whether there was one.
+func (t *Thread) poll() bool {
+	var ws unix.WaitStatus
+	tid, err := unix.Wait4(t.TID, &ws, unix.WALL|unix.WNOHANG, nil)
+	switch {
+	case errors.Is(err, unix.EINTR) || err == nil && tid == 0:
+		return false
+	case err != nil || !ws.Stopped():
+		t.state = gone
+		return true
+	}
+	t.state = stopped
+	sig := ws.StopSignal()
+	switch {
+	case ws>>16 == 0: // signal-delivery-stop
+		t.Signal, t.deliver = sig, sig
+	case sig == unix.SIGTRAP:
+		t.trapped = true
+	default: // group-stop; a detach keeps it
+		t.Signal = sig
+	}
+	return true
+}
+
+// Threads returns the stopped threads, the first thread of the process first.
+func (s *Session) Threads() []*Thread {
+	var ts []*Thread
+	for _, t := range s.threads {
+		if t.state == stopped {
+			ts = append(ts, t)
+		}
+	}
+	return ts
+}
+
+// LeftOut returns the threads that did not stop in time.
+func (s *Session) LeftOut() []LeftOut {
+	var out []LeftOut
+	for _, t := range s.threads {
+		if t.state == missed {
+			st, _ := procfs.ReadTaskStat(s.pid, t.TID)
+			out = append(out, LeftOut{t.TID, st.State})
+		}
+	}
+	return out
+}
+
+// Release lets all threads go and returns how long the target stood, from the
+// first attempt to stop it. A second call does nothing and returns 0.
+func (s *Session) Release() time.Duration {
+	for _, t := range s.threads {
+		if t.state == missed {
+			t.state = seized
+			t.poll() // it may have stopped late
+		}
+		if t.state != stopped {
+			continue
+		}
+		if t.trapped {
+			t.restartWait()
+		}
+		// ESRCH: it was killed meanwhile.
+		ptrace(unix.PTRACE_DETACH, t.TID, 0, uintptr(t.deliver))
+	}
+	s.threads = nil
+	if s.began.IsZero() {
+		return 0
+	}
+	pause := time.Since(s.began)
+	s.began = time.Time{}
+	return pause
+}
