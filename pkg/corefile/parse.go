@@ -9,6 +9,7 @@ import (
 // Limits of what is believed of a core file.
 const (
 	maxPrograms = 1 << 22 // vm.max_map_count can be raised; 65530 by default
+	maxNotes    = 16      // segments of notes; the kernel writes one
 	maxName     = 256
 	maxDesc     = 256 << 20
 )
@@ -66,6 +67,9 @@ func Parse(r io.ReaderAt) (*Core, error) {
 		}
 		for ; len(b) > 0; b = b[programSize:] {
 			c.add(b)
+		}
+		if len(c.notes) > maxNotes {
+			return nil, errors.New("core: too many segments of notes")
 		}
 		at += n * programSize
 		count -= n

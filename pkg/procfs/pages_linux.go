@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ var PageSize = uint64(os.Getpagesize())
 type Pages struct {
 	pid     int
 	pagemap *os.File
+	noGuard atomic.Bool // the kernel does not know PAGE_IS_GUARD
 }
 
 // OpenPages needs the rights to trace pid (see the package comment).
@@ -29,14 +31,14 @@ func OpenPages(pid int) (*Pages, error) {
 	if err != nil {
 		return nil, wrap(pid, "pagemap", err)
 	}
-	return &Pages{pid, f}, nil
+	return &Pages{pid: pid, pagemap: f}, nil
 }
 
 // Close ends the use of p.
 func (p *Pages) Close() error { return p.pagemap.Close() }
 
 // Present visits, in ascending order, the runs of pages between start and end
-// (multiples of PageSize) that are in memory or in swap. Pages of a file or of
+// (multiples of PageSize) that are in memory or in swap, guard pages (MADV_GUARD_INSTALL) left out. Pages of a file or of
 // shared memory that the process itself has not touched are not among them. It
 // stops at the first error of visit and returns it.
 func (p *Pages) Present(start, end uint64, visit func(start, end uint64) error) error {
@@ -52,6 +54,9 @@ const (
 	pagemapScan   = 0xc0606610
 	pageIsPresent = 1 << 3
 	pageIsSwapped = 1 << 4
+	pageIsGuard   = 1 << 8 // from 6.16 on; EINVAL before
+
+	pmGuard = 1 << 58 // the same in an entry of pagemap; 0 before
 )
 
 type pageRegion struct{ start, end, categories uint64 }
@@ -74,8 +79,14 @@ func (p *Pages) scan(start, end uint64, visit func(start, end uint64) error) err
 			anyOf:   pageIsPresent | pageIsSwapped,
 			returns: pageIsPresent | pageIsSwapped,
 		}
+		if !p.noGuard.Load() {
+			arg.inverted, arg.mask = pageIsGuard, pageIsGuard
+		}
 		arg.size = uint64(unsafe.Sizeof(arg))
 		n, _, errno := unix.Syscall(unix.SYS_IOCTL, p.pagemap.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
+		if errno == unix.EINVAL && !p.noGuard.Swap(true) {
+			continue
+		}
 		if errno == unix.ENOTTY {
 			return errno
 		}
@@ -121,7 +132,8 @@ func (p *Pages) read(start, end uint64, visit func(start, end uint64) error) err
 			return wrap(p.pid, "pagemap", err)
 		}
 		for i := uint64(0); i < n; i += 8 {
-			if binary.LittleEndian.Uint64(buf[i:])>>62 != 0 { // present, swapped
+			e := binary.LittleEndian.Uint64(buf[i:])
+			if e>>62 != 0 && e&pmGuard == 0 { // present, swapped
 				if run.end != start {
 					if err := visitRun(run, visit); err != nil {
 						return err

@@ -63,6 +63,9 @@ func TestPresent(t *testing.T) {
 		touch(i, i+1)
 	}
 	touch(pages-1, pages)
+	if err := unix.Madvise(b[5000*PageSize:5010*PageSize], 102); err != nil { // MADV_GUARD_INSTALL
+		t.Log("no guard pages here:", err)
+	}
 	p, err := OpenPages(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

@@ -2,9 +2,9 @@
 // prepared for a process that lies, hangs or ends meanwhile.
 //
 // The Parse functions are pure and accept any bytes. The Read functions never
-// take more than a fixed size into memory and give up after a second on files
-// whose read can block on the address space of the target (a thread stuck in a
-// page fault holds it); that error is os.ErrDeadlineExceeded.
+// take more than a fixed size into memory and give up after a second (smaps: ten)
+// on files whose read can block on the address space of the target (a thread
+// stuck in a page fault holds it); that error is os.ErrDeadlineExceeded.
 //
 // A process that is gone, or hidden by the mount option hidepid, is reported as
 // an error for which errors.Is(err, fs.ErrNotExist) holds.
@@ -37,7 +37,10 @@ const (
 	maxArgs  = 1 << 20   // cmdline: ARG_MAX is 2 MiB by default, a diagnosis needs no more than this
 	maxMaps  = 128 << 20 // smaps of 65530 mappings is about 46 MiB
 
-	lockLimit = time.Second // how long a read that takes the target's mmap_lock may last
+	// How long a read that takes the target's mmap_lock may last. smaps walks
+	// the page tables: 10 s are enough for a TiB.
+	lockLimit  = time.Second
+	smapsLimit = 10 * time.Second
 )
 
 // TicksPerSecond is USER_HZ, the unit of the times in stat, on every
@@ -118,7 +121,7 @@ func readWhole(pid int, name string, limit int) ([]byte, error) {
 var stuck = make(chan struct{}, 8)
 
 // readLocked reads a file for which the kernel takes the target's mmap_lock.
-func readLocked(pid int, name string, limit int) (b []byte, cut bool, err error) {
+func readLocked(pid int, name string, limit int, patience time.Duration) (b []byte, cut bool, err error) {
 	select {
 	case stuck <- struct{}{}:
 	default:
@@ -135,7 +138,7 @@ func readLocked(pid int, name string, limit int) (b []byte, cut bool, err error)
 		<-stuck
 		done <- result{b, cut, err}
 	}()
-	timer := time.NewTimer(lockLimit)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case r := <-done:
@@ -149,7 +152,7 @@ func readLocked(pid int, name string, limit int) (b []byte, cut bool, err error)
 // overwritten them); empty for a kernel thread or a zombie. At most 1 MiB is
 // returned.
 func Cmdline(pid int) ([]string, error) {
-	b, _, err := readLocked(pid, "cmdline", maxArgs)
+	b, _, err := readLocked(pid, "cmdline", maxArgs, lockLimit)
 	if err != nil || len(b) == 0 {
 		return nil, err
 	}
