@@ -42,6 +42,18 @@ var needs = []need{
 	{"strace", once(command("strace", "-V"))},
 	{"elfutils", once(command("eu-stack", "--version"))},
 	{"binutils", once(command("readelf", "--version"))},
+	{"shellcheck", once(command("shellcheck", "--version"))},
+	{"shfmt", once(command("shfmt", "--version"))},
+	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
+}
+
+// Names lists all gates, in the table's order.
+func Names() []string {
+	names := make([]string, len(needs))
+	for i, n := range needs {
+		names[i] = n.name
+	}
+	return names
 }
 
 // Need returns when every named gate is open. Otherwise it ends the test: as
