@@ -28,6 +28,7 @@ type Status struct {
 	SigBlk     uint64
 	SigIgn     uint64
 	SigCgt     uint64
+	CapEff     uint64 // effective capabilities; bit n is capability n
 	NoNewPrivs bool
 	Seccomp    int // 0 off, 1 strict, 2 filter
 	VolCtxt    uint64
@@ -90,6 +91,7 @@ func statusFields(s *Status) map[string]func(v []byte) bool {
 		"SigBlk":                     mask(&s.SigBlk),
 		"SigIgn":                     mask(&s.SigIgn),
 		"SigCgt":                     mask(&s.SigCgt),
+		"CapEff":                     mask(&s.CapEff),
 		"Seccomp":                    number(&s.Seccomp),
 		"NoNewPrivs":                 func(v []byte) bool { s.NoNewPrivs = string(v) == "1"; return true },
 		"voluntary_ctxt_switches":    count(&s.VolCtxt),

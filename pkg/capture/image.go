@@ -1,0 +1,100 @@
+package capture
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+
+	"vigil/pkg/corefile"
+	"vigil/pkg/procfs"
+)
+
+// image is the memory of a process as its core shows it: one segment for each
+// mapping, and of each the part to keep.
+type image struct {
+	segments []corefile.Segment
+	maps     []procfs.Mapping // of the same index
+	extents  []extent
+}
+
+// newImage decides about every mapping. mem is asked for the first bytes of
+// those that may begin with the header of an ELF file.
+func newImage(maps []procfs.Mapping, filter uint64, mem io.ReaderAt) *image {
+	img := &image{}
+	for _, m := range maps {
+		if m.Name == "[vsyscall]" {
+			continue // above all addresses a process can have
+		}
+		e := keep(m, filter)
+		if e == header && !startsELF(mem, m.Start) {
+			e = nothing
+		}
+		s := corefile.Segment{Address: m.Start, MemSize: m.Size(), Flags: flags(m)}
+		switch e {
+		case header:
+			s.FileSize = min(procfs.PageSize, s.MemSize)
+		case populated, everything:
+			s.FileSize = s.MemSize
+		}
+		img.segments = append(img.segments, s)
+		img.maps = append(img.maps, m)
+		img.extents = append(img.extents, e)
+	}
+	return img
+}
+
+func startsELF(mem io.ReaderAt, addr uint64) bool {
+	var b [4]byte
+	_, err := mem.ReadAt(b[:], int64(addr))
+	return err == nil && string(b[:]) == "\x7fELF"
+}
+
+// populace tells which pages exist; procfs.Pages does.
+type populace interface {
+	Present(start, end uint64, visit func(start, end uint64) error) error
+	Backed(m procfs.Mapping, visit func(start, end uint64) error) error
+}
+
+// plan hands out the pieces to copy, in the order of the core. What cannot be
+// seen is counted as unread.
+func (img *image) plan(pages populace, c *copier, add func(piece) error) error {
+	for i, s := range img.segments {
+		if s.FileSize == 0 {
+			continue
+		}
+		m := img.maps[i]
+		visit := func(start, end uint64) error {
+			return add(piece{addr: start, size: end - start, at: s.Offset + start - s.Address, gentle: forked(m)})
+		}
+		var err error
+		switch {
+		case img.extents[i] != populated:
+			err = visit(s.Address, s.Address+s.FileSize)
+		case m.Shared() && m.Inode != 0 && !m.Has("ht"): // hugetlbfs does not tell its holes
+			err = shared(pages, m, c, visit)
+		default:
+			err = pages.Present(m.Start, m.End, visit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shared visits the pages of shared memory that hold data, whoever wrote them.
+// Without the right to ask for those, only the pages count that the target
+// itself has touched: to read the others would fill the holes between them with
+// memory, on the bill of the target.
+func shared(pages populace, m procfs.Mapping, c *copier, visit func(start, end uint64) error) error {
+	err := pages.Backed(m, visit)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	unseen := m.Size()
+	defer func() { c.unread.Add(int64(unseen)) }()
+	return pages.Present(m.Start, m.End, func(start, end uint64) error {
+		unseen -= end - start
+		return visit(start, end)
+	})
+}

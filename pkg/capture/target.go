@@ -1,0 +1,180 @@
+// Package capture takes an ELF core of a live process and lets it go on.
+//
+// The parts are separate: what a process is and whether it may be captured
+// (Target), its registers, which of its memory belongs into a core, the copy,
+// and the file. A way of capturing only arranges them; so far there is Stop,
+// which holds all threads until the copy is done.
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"vigil/pkg/procfs"
+)
+
+// Target is a process that may be captured. The caller closes it.
+type Target struct {
+	PID      int
+	Comm     string
+	Exe      string // may end in " (deleted)"
+	Dumpable bool   // else only -force got here, and the core is not for its user
+
+	args    []string
+	stat    procfs.Stat
+	status  procfs.Status
+	process *procfs.Process
+}
+
+// Open looks at the process and refuses what cannot, or must not, be captured:
+// a thread's id, a kernel thread, a zombie, a 32-bit program, a process that
+// another tracer holds and, unless force is set, one that is not dumpable (see
+// procfs.Dumpable). The errors are meant for people; a process that does not
+// exist is fs.ErrNotExist, missing rights are fs.ErrPermission (errors.Is).
+func Open(pid int, force bool) (*Target, error) {
+	status, err := procfs.ReadStatus(pid)
+	if err != nil {
+		return nil, err
+	}
+	if status.TGID != pid {
+		return nil, fmt.Errorf("pid %d: is a thread of PID %d", pid, status.TGID)
+	}
+	process, err := procfs.OpenProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{PID: pid, status: status, process: process}
+	if err := t.inspect(force); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Close ends the use of t.
+func (t *Target) Close() error { return t.process.Close() }
+
+func (t *Target) inspect(force bool) (err error) {
+	if t.stat, err = procfs.ReadStat(t.PID); err != nil {
+		return err
+	}
+	t.Comm = t.stat.Comm
+	switch {
+	case t.stat.Kernel():
+		return fmt.Errorf("pid %d: is a kernel thread: it has no memory of its own", t.PID)
+	case t.process.Exited():
+		return fmt.Errorf("pid %d: is a zombie: its memory is gone", t.PID)
+	case t.status.TracerPID != 0:
+		return t.traced(t.status.TracerPID)
+	}
+	if t.Dumpable, err = procfs.Dumpable(t.PID, t.status.UID[1]); err != nil {
+		return err
+	}
+	if t.Exe, err = procfs.Exe(t.PID); err != nil {
+		return t.explain(err)
+	}
+	if !t.Dumpable && !force {
+		return fmt.Errorf("pid %d: is not dumpable (it changed its uid, or asked for it with PR_SET_DUMPABLE): it may hold secrets; -force captures it", t.PID)
+	}
+	if t.args, err = procfs.Cmdline(t.PID); err != nil {
+		return err
+	}
+	return t.checkClass()
+}
+
+// checkClass refuses a program whose registers have another form. A target
+// whose file cannot be opened passes; its registers tell it later.
+func (t *Target) checkClass() error {
+	f, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/exe")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var ident [5]byte
+	if _, err := io.ReadFull(f, ident[:]); err == nil && string(ident[:4]) == "\x7fELF" && ident[4] == 1 {
+		return t.not64()
+	}
+	return nil
+}
+
+func (t *Target) not64() error { return fmt.Errorf("pid %d: is a 32-bit program", t.PID) }
+
+func (t *Target) gone() error { return fmt.Errorf("pid %d: ended: %w", t.PID, fs.ErrNotExist) }
+
+func (t *Target) traced(by int) error { return fmt.Errorf("pid %d: traced by PID %d", t.PID, by) }
+
+// explain turns a refusal of the kernel into its probable reason.
+func (t *Target) explain(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if now, rerr := procfs.ReadStatus(t.PID); rerr == nil && now.TracerPID != 0 {
+		return t.traced(now.TracerPID)
+	}
+	d := denial{uid: os.Geteuid(), target: t.status.UID, dumpable: t.Dumpable}
+	if own, rerr := procfs.ReadStatus(os.Getpid()); rerr == nil {
+		d.capable = own.CapEff>>capSysPtrace&1 == 1
+	}
+	if b, rerr := os.ReadFile(yamaScope); rerr == nil {
+		d.scope = strings.TrimSpace(string(b))
+	}
+	return fmt.Errorf("pid %d: %s: %w", t.PID, d.reason(), fs.ErrPermission)
+}
+
+const (
+	capSysPtrace = 19
+	yamaScope    = "/proc/sys/kernel/yama/ptrace_scope"
+)
+
+// denial is what decides whether the kernel lets one process trace another:
+// ptrace_may_access in kernel/ptrace.c, security/yama/yama_lsm.c.
+type denial struct {
+	uid      int    // effective uid of this program
+	capable  bool   // it has CAP_SYS_PTRACE
+	target   [4]int // uids of the target
+	dumpable bool
+	scope    string // content of yamaScope; "" where Yama is not built in
+}
+
+func (d denial) reason() string {
+	foreign := false
+	for _, uid := range d.target[:3] {
+		foreign = foreign || uid != d.uid
+	}
+	switch {
+	case d.scope == "3":
+		return yamaScope + " is 3, which forbids ptrace to everybody until the next boot"
+	case d.capable:
+		return "a security module, a seccomp filter or a user namespace forbids ptrace"
+	case foreign:
+		return fmt.Sprintf("it runs as uid %d, this is uid %d without CAP_SYS_PTRACE", d.target[1], d.uid)
+	case !d.dumpable:
+		return "it is not dumpable, and this is not root"
+	case d.scope == "1" || d.scope == "2":
+		return yamaScope + " is " + d.scope + ", which leaves ptrace to root (CAP_SYS_PTRACE)"
+	}
+	return "a security module or a seccomp filter forbids ptrace"
+}
+
+// Name is the file name for a core of this process, taken at that time.
+func (t *Target) Name(at time.Time) string {
+	comm := []byte(t.Comm)
+	for i, c := range comm {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
+		case i > 0 && (c == '-' || c == '.'):
+		default:
+			comm[i] = '_'
+		}
+	}
+	if len(comm) == 0 {
+		comm = []byte("_")
+	}
+	return string(comm) + "_" + strconv.Itoa(t.PID) + "_" + at.UTC().Format("20060102T150405Z") + ".core"
+}
