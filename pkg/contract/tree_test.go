@@ -127,8 +127,8 @@ var rules = []rule{
 		[2]string{"pkg/watch/w.go", "package watch\nimport \"os\"\nfunc f() { os.Exit(1) }\n"},
 		[2]string{"pkg/watch/w_test.go", "package watch\nimport \"os\"\nfunc TestMain() { os.Exit(1) }\n"}},
 	{"tests poll", sleeps,
-		[2]string{"pkg/watch/w_test.go", "package watch\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"},
-		[2]string{"pkg/watch/w.go", "package watch\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"}},
+		[2]string{"pkg/watch/w_test.go", "package watch\nimport \"time\"\nfunc f() { for range 3 { time.Sleep(1) } }\n"},
+		[2]string{"pkg/watch/w_test.go", "package watch\nimport \"time\"\nfunc f() { for end := time.Now(); time.Now().Before(end); time.Sleep(1) {} }\n"}},
 	{"only gates skip", skips,
 		[2]string{"pkg/watch/w_test.go", "package watch\nfunc TestX(t *testing.T) { t.Skipf(\"no\") }\n"},
 		[2]string{"pkg/watch/w_test.go", "package watch\nfunc TestX(t *testing.T) { gate.Need(t, \"gdb\"); s.Skip() }\n"}},
@@ -201,11 +201,43 @@ func exits(s source) (found []complaint) {
 	return found
 }
 
+// sleeps complains about a pause that is not part of a loop which looks at the
+// clock: a test may poll until a deadline, never hope that some time is enough.
 func sleeps(s source) (found []complaint) {
-	s.calls(func(_ *ast.FuncDecl, call *ast.CallExpr, x, name string) {
-		if s.test() && x == "time" && name == "Sleep" {
-			found = append(found, complaint{s.line(call), "time.Sleep"})
+	if !s.test() {
+		return nil
+	}
+	polling := map[*ast.CallExpr]bool{}
+	s.functions(func(f *ast.FuncDecl) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if loop, ok := n.(*ast.ForStmt); ok {
+				pauses := within(loop, "time", "Sleep")
+				for _, pause := range pauses {
+					polling[pause] = len(within(loop, "time", "Now", "Since", "Until")) > 0
+				}
+			}
+			return true
+		})
+		for _, pause := range within(f, "time", "Sleep") {
+			if !polling[pause] {
+				found = append(found, complaint{s.line(pause), "time.Sleep"})
+			}
 		}
+	})
+	return found
+}
+
+// within lists the calls x.name(...) below n, for any of names.
+func within(n ast.Node, x string, names ...string) (found []*ast.CallExpr) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(names, sel.Sel.Name) {
+				if ident, ok := sel.X.(*ast.Ident); ok && ident.Name == x {
+					found = append(found, call)
+				}
+			}
+		}
+		return true
 	})
 	return found
 }

@@ -1,0 +1,162 @@
+package contract
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// budgets are the sizes, in bytes, that a stripped program may have. They are
+// for linux/amd64; arm64 comes out smaller.
+var budgets = map[string]int64{
+	"hbsend":   2_000_000,
+	"wdping":   2_000_000,
+	"hbwatch":  2_400_000,
+	"diagfifo": 2_400_000,
+	"corecap":  3_000_000,
+}
+
+func TestBudgets(t *testing.T) {
+	dist := filepath.Join(built(t), "dist")
+	entries, err := os.ReadDir(dist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != len(budgets) {
+		t.Errorf("%d files in dist, want %d", len(entries), len(budgets))
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes of %d", e.Name(), info.Size(), budgets[e.Name()])
+		if info.Size() > budgets[e.Name()] {
+			t.Errorf("%s: %d bytes, the budget is %d", e.Name(), info.Size(), budgets[e.Name()])
+		}
+		if err := standalone(filepath.Join(dist, e.Name())); err != nil {
+			t.Errorf("%s: %v", e.Name(), err)
+		}
+	}
+}
+
+// standalone returns what an ELF file would need of its surroundings, or what
+// it carries along for nothing.
+func standalone(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			return fmt.Errorf("has a %v segment", p.Type)
+		}
+	}
+	for _, s := range f.Sections {
+		if s.Type == elf.SHT_SYMTAB || strings.HasPrefix(s.Name, ".debug") {
+			return fmt.Errorf("has a section %s", s.Name)
+		}
+	}
+	return nil
+}
+
+// TestStandaloneNotices gives it a program as go build makes it, with symbols.
+func TestStandaloneNotices(t *testing.T) {
+	plain := filepath.Join(t.TempDir(), "plain")
+	tool := "./cmd/" + tools(t)[0]
+	if got := run(t, []string{"CGO_ENABLED=0"}, "go", "build", "-C", built(t), "-buildvcs=false", "-o", plain, tool); got.code != 0 {
+		t.Fatal(got.stderr)
+	}
+	if err := standalone(plain); err == nil {
+		t.Errorf("%s built plainly: no complaint", tool)
+	}
+	if err := standalone("doc.go"); err == nil {
+		t.Error("doc.go: no complaint")
+	}
+}
+
+// TestReproducible builds a copy of the copy: other folder, other times, other
+// environment, and wants the same bytes.
+func TestReproducible(t *testing.T) {
+	first := built(t)
+	second := filepath.Join(t.TempDir(), "some", "other folder")
+	if err := clone(first, second); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(second, "out")
+	env := []string{"GOFLAGS=-tags=odd", "CGO_ENABLED=1", "GOAMD64="}
+	if err := build(second, env, "-o", out); err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range tools(t) {
+		a, b := digest(t, filepath.Join(first, "dist", tool)), digest(t, filepath.Join(out, tool))
+		if a != b {
+			t.Errorf("%s: %s, and built again %s", tool, a, b)
+		}
+	}
+}
+
+func digest(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// TestBuildPrintsWhatItMade holds the lines of scripts/build to the files.
+func TestBuildPrintsWhatItMade(t *testing.T) {
+	dir := built(t)
+	got := run(t, []string{"VERSION=" + version}, filepath.Join(dir, "scripts/build"))
+	if got.code != 0 {
+		t.Fatalf("exit status %d\n%s", got.code, got.stderr)
+	}
+	var want strings.Builder
+	for _, tool := range tools(t) {
+		path := filepath.Join(dir, "dist", tool)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&want, "%s %8d %s\n", digest(t, path), info.Size(), path)
+	}
+	if got.stdout != want.String() {
+		t.Errorf("printed\n%swant\n%s", got.stdout, want.String())
+	}
+}
+
+func TestBuildFailsLoudly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tree")
+	if err := clone(root, dir); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, "cmd", tools(t)[0], "broken.go")
+	if err := os.WriteFile(broken, []byte("package main\n\nvar _ int = \"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var f *failure
+	if err := build(dir, nil); !errors.As(err, &f) || !strings.Contains(f.output, "broken.go:3") {
+		t.Errorf("a tree that does not compile: %v", err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	dir := built(t)
+	for _, tool := range tools(t) {
+		got := run(t, nil, filepath.Join(dir, "dist", tool), "-version")
+		want := fmt.Sprintf("%s %s %s/%s\n", tool, version, runtime.GOOS, runtime.GOARCH)
+		if got.code != 0 || got.stdout != want || got.stderr != "" {
+			t.Errorf("%s -version: %+v, want %q", tool, got, want)
+		}
+	}
+}

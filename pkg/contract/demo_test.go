@@ -1,0 +1,185 @@
+package contract
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vigil/pkg/gate"
+)
+
+// demoLimit is what the demo may take on a slow machine under load; it
+// promises a minute on an ordinary one.
+const demoLimit = 5 * time.Minute
+
+// strays lists the processes that belong to a script whose TMPDIR is dir, in
+// whichever session they are: those that inherited it, and those that work
+// there or were given a path there (a hook's environment is swept).
+func strays(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		// What cannot be read belongs to another user, or is gone.
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		cmdline, _ := os.ReadFile(filepath.Join(p, "cmdline"))
+		cwd, _ := os.Readlink(filepath.Join(p, "cwd"))
+		ours := bytes.Contains(append([]byte{0}, env...), []byte("\x00TMPDIR="+dir+"\x00")) ||
+			bytes.Contains(cmdline, []byte(dir)) || strings.HasPrefix(cwd, dir)
+		if ours && len(cmdline) > 0 { // a zombie has none
+			found = append(found, filepath.Base(p)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// settle waits for condition to hold, and reports whether it came to that.
+func settle(condition func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		if condition() {
+			return true
+		}
+	}
+	return false
+}
+
+// clean fails the test for each process or file that a script with this
+// TMPDIR left behind, and ends such processes.
+func clean(t *testing.T, dir string) {
+	t.Helper()
+	if !settle(func() bool { return len(strays(t, dir)) == 0 }) {
+		for _, s := range strays(t, dir) {
+			t.Errorf("still running: %s", s)
+			pid, _, _ := strings.Cut(s, " ")
+			if n, err := strconv.Atoi(pid); err == nil {
+				_ = syscall.Kill(n, syscall.SIGKILL)
+			}
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range left {
+		t.Errorf("left behind: %s", filepath.Join(dir, e.Name()))
+	}
+}
+
+func TestStraysAreNoticed(t *testing.T) {
+	for _, test := range []struct{ name, env, dir, arg string }{
+		{"by its environment", "TMPDIR=%s", "/", "60"},
+		{"by its directory", "TMPDIR=/", "%s", "60"},
+		{"by its arguments", "TMPDIR=/", "/", "%s/fifo"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			fill := func(s string) string { return strings.ReplaceAll(s, "%s", dir) }
+			program := "sleep"
+			if strings.Contains(test.arg, "%s") {
+				program = "cat" // waits for a writer for ever
+			}
+			stray := exec.Command(program, fill(test.arg))
+			stray.Env, stray.Dir = append(os.Environ(), fill(test.env)), fill(test.dir)
+			stray.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			// Start returns after exec, so what is seen is the new program.
+			if err := stray.Start(); err != nil {
+				t.Fatal(err)
+			}
+			found := strays(t, dir)
+			if err := stray.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = stray.Wait()
+			if len(found) != 1 || !strings.HasPrefix(found[0], strconv.Itoa(stray.Process.Pid)+" "+program) {
+				t.Errorf("strays = %q, want process %d", found, stray.Process.Pid)
+			}
+			if again := strays(t, dir); len(again) != 0 {
+				t.Errorf("strays after its end = %q", again)
+			}
+		})
+	}
+}
+
+// demo gives the demo, to be started by shell, and its temporary directory.
+// The demo runs in the copy of the tree: it builds what it shows.
+func demo(t *testing.T, shell ...string) (cmd *exec.Cmd, dir string) {
+	t.Helper()
+	argv := append(shell[:len(shell):len(shell)], filepath.Join(built(t), "scripts/demo"))
+	ctx, cancel := context.WithTimeout(t.Context(), demoLimit)
+	t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
+	dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd, dir
+}
+
+func play(t *testing.T, shell ...string) {
+	t.Helper()
+	cmd, dir := demo(t, shell...)
+	begun := time.Now()
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", cmd, err, output)
+	}
+	t.Logf("%s: %v", cmd, time.Since(begun).Round(time.Second))
+	clean(t, dir)
+}
+
+func TestDemo(t *testing.T) { play(t, "/bin/sh") }
+
+func TestDemoUnderEveryShell(t *testing.T) {
+	gate.Need(t, "shells")
+	for _, shell := range gate.Shells() {
+		t.Run(strings.Join(shell, "-"), func(t *testing.T) { play(t, shell...) })
+	}
+}
+
+// TestDemoInterrupted sends the signal as soon as the demo has processes of
+// its own running, and once more at a later line of what it prints.
+func TestDemoInterrupted(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		for _, lines := range []int{1, 6} {
+			t.Run(fmt.Sprintf("%v after line %d", sig, lines), func(t *testing.T) {
+				cmd, dir := demo(t, "/bin/sh")
+				stdout, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				scanner := bufio.NewScanner(stdout)
+				for range lines {
+					scanner.Scan()
+				}
+				if err := cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+				for scanner.Scan() { // so that it never waits for a reader
+				}
+				if err := cmd.Wait(); err == nil {
+					t.Errorf("exit status 0 after %v", sig)
+				}
+				clean(t, dir)
+			})
+		}
+	}
+}
