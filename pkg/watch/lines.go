@@ -1,0 +1,86 @@
+package watch
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"vigil/pkg/jsonline"
+)
+
+// linesMost is how many events may wait for a reader that does not read. A
+// watchdog must not stop because its log did.
+const linesMost = 4096
+
+// Lines writes events as lines. Put never blocks; a goroutine writes.
+type Lines struct {
+	w     io.Writer
+	log   Log
+	queue chan []byte
+	done  chan struct{}
+	json  jsonline.Writer
+	lost  int
+}
+
+// NewLines starts writing to w.
+func NewLines(w io.Writer, log Log) *Lines {
+	l := &Lines{w: w, log: log, queue: make(chan []byte, linesMost), done: make(chan struct{})}
+	go l.write()
+	return l
+}
+
+// Put takes an event to be written. Not for concurrent use.
+func (l *Lines) Put(e *Event) {
+	l.json.Reset()
+	e.Append(&l.json, time.Now())
+	line := append(append(make([]byte, 0, len(l.json.Bytes())+1), l.json.Bytes()...), '\n')
+	select {
+	case l.queue <- line:
+		if l.lost > 0 {
+			l.log.Warn("stdout: reads again; some events are lost", "events", l.lost)
+			l.lost = 0
+		}
+	default:
+		if l.lost++; l.lost == 1 {
+			l.log.Warn("stdout: nobody reads: events are dropped")
+		}
+	}
+}
+
+// write warns of a fault once. A reader that has gone away may come back where
+// stdout is a FIFO, so each line is tried.
+func (l *Lines) write() {
+	defer close(l.done)
+	said := ""
+	for line := range l.queue {
+		_, err := l.w.Write(line)
+		text := ""
+		if err != nil {
+			text = "stdout: write: " + cause(err).Error() + "; events are lost"
+		}
+		if text != said && text != "" {
+			l.log.Warn(text)
+		}
+		said = text
+	}
+}
+
+// Close waits at most wait until all is written.
+func (l *Lines) Close(wait time.Duration) {
+	close(l.queue)
+	select {
+	case <-l.done:
+	case <-time.After(wait):
+		l.log.Warn("stdout: nobody reads: the last events are lost")
+	}
+}
+
+// cause drops the path that os wraps around an errno: it has been said.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

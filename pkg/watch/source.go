@@ -1,0 +1,143 @@
+package watch
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/pkg/heartbeat"
+	"vigil/pkg/rundir"
+)
+
+// Log hears what a person should know.
+type Log interface {
+	Warn(msg string, kv ...any)
+	Debug(msg string, kv ...any)
+}
+
+const (
+	// scanEvery finds files whose directory has a clock too coarse to show them.
+	scanEvery = 5 * time.Second
+	// scanLeast bounds the cost of senders that rename a file for each beat, and
+	// so change the directory all the time.
+	scanLeast = time.Second
+)
+
+// source is one directory that is watched.
+type source struct {
+	path string
+	dir  *rundir.Dir
+	all  bool     // else only those files that were named
+	ids  []string // that were named
+
+	opened os.FileInfo // of the directory behind dir
+	mtime  time.Time   // of the directory at the last scan
+	scan   time.Duration
+	fault  string // that was told
+	bogus  int
+}
+
+// openSources opens what the paths name: directories, or files ID.hb.
+func openSources(paths []string) ([]*source, error) {
+	var all []*source
+	for _, path := range paths {
+		s := &source{path: path, all: true}
+		st, err := os.Stat(path)
+		if id, ok := heartbeat.FileID(filepath.Base(path)); ok && (err != nil || !st.IsDir()) {
+			s = &source{path: filepath.Dir(path), ids: []string{id}}
+		}
+		if err := s.open(); err != nil {
+			for _, s := range all {
+				_ = s.dir.Close()
+			}
+			return nil, err
+		}
+		if i := slices.IndexFunc(all, func(o *source) bool { return os.SameFile(o.opened, s.opened) }); i >= 0 {
+			all[i].all = all[i].all || s.all
+			all[i].ids = append(all[i].ids, s.ids...)
+			_ = s.dir.Close()
+			continue
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// open opens the directory that the path names now. What it was is asked
+// first: if it is replaced in between, the next heal sees that.
+func (s *source) open() error {
+	st, statErr := os.Stat(s.path)
+	dir, err := rundir.Open(s.path)
+	if err != nil {
+		return err
+	}
+	if statErr != nil {
+		_ = dir.Close()
+		return fmt.Errorf("%s: open directory: %w", s.path, statErr)
+	}
+	if s.dir != nil {
+		_ = s.dir.Close()
+	}
+	s.dir, s.opened, s.mtime, s.scan = dir, st, time.Time{}, 0
+	return nil
+}
+
+// heal opens the directory again if another one is under its path now, and
+// gives its time of change.
+func (s *source) heal(log Log) (mtime time.Time) {
+	st, err := os.Stat(s.path)
+	switch {
+	case err == nil && os.SameFile(st, s.opened):
+		s.tell(log, nil)
+		return st.ModTime()
+	case err == nil:
+		err = s.open()
+	default:
+		err = fmt.Errorf("%s: directory is gone", s.path)
+	}
+	// Meanwhile senders may go on in the directory that was there before.
+	s.tell(log, err)
+	return s.mtime
+}
+
+// tell warns of a fault, once as long as it stays the same.
+func (s *source) tell(log Log, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != s.fault && text != "" {
+		log.Warn(text)
+	}
+	s.fault = text
+}
+
+// list gives the ids that have a file. Names of temporary files are not
+// counted among those that are no ids.
+func (s *source) list(log Log) ([]string, error) {
+	names, err := s.dir.Names()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	bogus := 0
+	for _, name := range names {
+		id, ok := heartbeat.FileID(name)
+		switch {
+		case ok && (s.all || slices.Contains(s.ids, id)):
+			ids = append(ids, id)
+		case !ok && s.all && strings.HasSuffix(name, heartbeat.Suffix) && name[0] != '.':
+			bogus++
+		}
+	}
+	if bogus != s.bogus && bogus > 0 {
+		log.Warn(s.path+": some names are no ids with "+heartbeat.Suffix+": ignored", "names", bogus)
+	}
+	s.bogus = bogus
+	return ids, nil
+}
+
+func (s *source) file(id string) string { return filepath.Join(s.path, id+heartbeat.Suffix) }

@@ -1,0 +1,258 @@
+package watch
+
+import (
+	"io/fs"
+	"slices"
+	"time"
+
+	"vigil/pkg/boottime"
+	"vigil/pkg/heartbeat"
+	"vigil/pkg/hold"
+)
+
+const (
+	// napMost bounds how long nothing is looked at: new files, holds.
+	napMost = time.Second
+	// noSource stands for an expected id of which no file was seen yet.
+	noSource = -1
+)
+
+// Options says what to watch, and who hears of it.
+type Options struct {
+	Config
+	Paths  []string // directories, or files ID.hb, which are expected
+	Expect []string // ids that are expected in any of the directories
+
+	Hold    string // directory of holds; "" for none
+	HoldMax time.Duration
+	Tool    string // by which name holds are acknowledged
+
+	Emit  func(Event)  // must not block
+	Ready func() error // called once, after everything was looked at once
+	Log   Log
+}
+
+// Watcher reads directories and lets a Core judge. Use it from one goroutine:
+// either Run or Check.
+type Watcher struct {
+	opt     Options
+	core    *Core
+	sources []*source
+	holds   *hold.Reader
+	fault   string // of the holds, that was told
+	doubles map[string]bool
+
+	now       func() time.Duration
+	suspended func() time.Duration
+	last      time.Duration // when the clock was read last
+	slept     time.Duration // suspended until then
+	polled    time.Duration // when the holds were looked at last
+	surveyed  time.Duration
+	stalls    int
+}
+
+// Open opens the directories. An error names the one that cannot be trusted,
+// and the rule. The caller closes the Watcher.
+func Open(opt Options) (*Watcher, error) {
+	w := &Watcher{opt: opt, doubles: map[string]bool{}, now: boottime.Now, suspended: boottime.Suspended}
+	var err error
+	if w.opt.Boot, err = boottime.ID(); err != nil {
+		return nil, err
+	}
+	if w.sources, err = openSources(opt.Paths); err != nil {
+		return nil, err
+	}
+	var holds Holds
+	if opt.Hold != "" {
+		tool := opt.Tool
+		if opt.Once {
+			tool = "" // a check that does not stay can promise nothing
+		}
+		if w.holds, err = hold.NewReader(opt.Hold, tool, opt.HoldMax); err != nil {
+			w.Close()
+			return nil, err
+		}
+		holds = w.holds
+	}
+	w.start(holds)
+	return w, nil
+}
+
+// start sets the clocks going.
+func (w *Watcher) start(holds Holds) {
+	w.last, w.slept = w.now(), w.suspended()
+	w.core = NewCore(w.opt.Config, holds, w.last, w.emit)
+	for i, s := range w.sources {
+		for _, id := range s.ids {
+			w.add(id, int32(i), true)
+		}
+	}
+	for _, id := range w.opt.Expect {
+		w.add(id, noSource, true)
+	}
+}
+
+// Close closes the directories.
+func (w *Watcher) Close() {
+	for _, s := range w.sources {
+		_ = s.dir.Close()
+	}
+	if w.holds != nil {
+		_ = w.holds.Close()
+	}
+}
+
+// Run watches until done is closed.
+func (w *Watcher) Run(done <-chan struct{}) error {
+	w.tick(true)
+	if err := w.opt.Ready(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		until := w.wake()
+		timer.Reset(max(until-w.now(), time.Millisecond))
+		select {
+		case <-done:
+			return nil
+		case <-timer.C:
+		}
+		w.lap(until)
+		w.tick(false)
+	}
+}
+
+// wake is when there is something to do again. It is never later than a stall
+// of this process may be long without being noticed.
+func (w *Watcher) wake() time.Duration {
+	until := w.last + min(napMost, w.core.Guard())
+	if next, ok := w.core.Next(); ok {
+		until = min(until, next)
+	}
+	return until
+}
+
+// lap reads the clock. It should read little more than planned: else this
+// process did not run, and who knows who else.
+func (w *Watcher) lap(planned time.Duration) time.Duration {
+	now, slept := w.now(), w.suspended()
+	if gap := now - planned; gap > w.core.Guard() {
+		reason := "stall"
+		if slept-w.slept > gap/2 {
+			reason = "suspend"
+		}
+		w.stalls++
+		w.core.Stall(now, gap, reason)
+	}
+	w.last, w.slept = now, slept
+	return now
+}
+
+// tick does what is due: directories, holds, then files. All files are read
+// before one is judged, so that a stall among the reads counts for all.
+func (w *Watcher) tick(all bool) {
+	if w.holds != nil && (all || w.last-w.polled >= napMost-schedGrain) {
+		w.poll()
+	}
+	for i := range w.sources {
+		w.scan(int32(i), all)
+	}
+	if all || w.last-w.surveyed >= scanEvery {
+		w.surveyed = w.last
+		w.core.Survey()
+	}
+	due := w.core.Due(w.last)
+	due = slices.DeleteFunc(due, w.read)
+	if w.holds != nil && slices.ContainsFunc(due, w.core.Worsens) {
+		w.poll()
+	}
+	for _, key := range due {
+		w.core.Judge(key)
+	}
+}
+
+// schedGrain keeps a poll from slipping to the next wake-up.
+const schedGrain = 100 * time.Millisecond
+
+// read looks at one file; again as Core.Observe says.
+func (w *Watcher) read(key int32) (again bool) {
+	e := &w.core.entries[key]
+	var l Look
+	if e.source == noSource {
+		l.Err = fs.ErrNotExist
+	} else {
+		l.Record, l.Info, l.Err = heartbeat.ReadOnce(w.sources[e.source].dir, e.id+heartbeat.Suffix)
+	}
+	l.Now, l.Wall = w.lap(w.last), time.Now()
+	return w.core.Observe(key, &l)
+}
+
+// poll looks at the holds.
+func (w *Watcher) poll() {
+	w.polled = w.last
+	changes, err := w.holds.Refresh(w.now())
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != w.fault && text != "" {
+		w.opt.Log.Warn(text)
+	}
+	w.fault = text
+	now := w.lap(w.last)
+	for _, ch := range changes {
+		w.core.Hold(ch, now)
+	}
+}
+
+// scan finds new files, if the directory has changed or it is time to look.
+func (w *Watcher) scan(i int32, force bool) {
+	s := w.sources[i]
+	mtime := s.heal(w.opt.Log)
+	since := w.last - s.scan
+	if !force && since < scanEvery && (mtime.Equal(s.mtime) || since < scanLeast) {
+		return
+	}
+	ids, err := s.list(w.opt.Log)
+	if err != nil {
+		s.tell(w.opt.Log, err)
+	} else {
+		s.mtime = mtime
+	}
+	s.scan = w.lap(w.last)
+	for _, id := range ids {
+		w.add(id, i, false)
+	}
+}
+
+// add takes up an id, or a file for one that had none.
+func (w *Watcher) add(id string, source int32, expected bool) {
+	key, ok := w.core.ids[id]
+	if !ok {
+		w.core.New(id, source, expected, w.last)
+		return
+	}
+	e := &w.core.entries[key]
+	e.expected = e.expected || expected
+	switch {
+	case source == noSource:
+	case e.source == noSource || e.missing:
+		e.source = source
+		w.core.wheel.Set(key, w.last)
+	case e.source == source:
+	case !w.doubles[id]:
+		w.doubles[id] = true
+		w.opt.Log.Warn(w.sources[source].file(id)+": the id is watched elsewhere already: ignored", "file", w.sources[e.source].file(id))
+	}
+}
+
+// emit adds to an event what only the loop knows.
+func (w *Watcher) emit(ev Event) {
+	if ev.Kind == Transition {
+		if key := w.core.ids[ev.ID]; w.core.entries[key].source != noSource {
+			ev.File = w.sources[w.core.entries[key].source].file(ev.ID)
+		}
+	}
+	w.opt.Emit(ev)
+}
