@@ -91,42 +91,46 @@ func FuzzLong(f *testing.F) {
 // strayLine is how scripts/test names a process that a test left behind.
 var strayLine = regexp.MustCompile(`(?m)^process (\d+): sleep 60 $`)
 
+// breakages are runs of scripts/test over the sound tree in which one file was
+// added or replaced.
+var breakages = []struct {
+	name       string
+	file, text string
+	steps      string
+	code       int
+	said       []string
+	unsaid     string
+}{
+	{name: "sound", steps: "format vet shell unit fuzz",
+		said:   []string{"scripts/test: ok: 2 tests passed,", ", 1 fuzz functions,", "unit: TestAbsent: gate moon: absent: it is day"},
+		unsaid: "said in passing"},
+	{name: "format", file: "pkg/x/odd.go", text: "package   x\n", steps: "format", code: 1,
+		said: []string{"pkg/x/odd.go\n", "scripts/test: FAIL: format;"}},
+	{name: "vet", file: "pkg/x/odd.go", text: "package x\n\nvar n int = nil\n", steps: "vet format", code: 1,
+		said: []string{"scripts/test: FAIL: vet;", "scripts/test: format: ok"}},
+	{name: "shell", file: "scripts/odd", text: "#!/bin/sh\nif\n", steps: "shell", code: 1,
+		said: []string{"scripts/test: FAIL: shell;"}},
+	{name: "unit", file: "pkg/x/odd_test.go", text: failing, steps: "unit", code: 1,
+		said: []string{"said in failing", "--- FAIL: TestWrong", "FAIL\tvigil/pkg/x", "scripts/test: FAIL: unit; 2 tests passed"}, unsaid: "said in passing"},
+	{name: "unit that does not build", file: "pkg/x/odd_test.go", text: "package x\n\nvar n int = nil\n", steps: "unit", code: 1,
+		said: []string{"odd_test.go:3", "scripts/test: FAIL: unit; 0 tests passed"}},
+	{name: "file left behind", file: "pkg/x/odd_test.go", text: leaving, steps: "unit", code: 1,
+		said: []string{"left behind by the tests:\n", "/crumb\n", "scripts/test: FAIL: unit; 3 tests passed"}},
+	{name: "process left behind", file: "pkg/x/odd_test.go", text: straying, steps: "unit", code: 1,
+		said: []string{"left behind by the tests:\n", ": sleep 60", "scripts/test: FAIL: unit; 3 tests passed"}},
+	{name: "fuzz", file: "pkg/x/odd_test.go", text: crashing, steps: "fuzz", code: 1,
+		said: []string{"too long", "scripts/test: FAIL: fuzz;"}},
+	{name: "nothing to fuzz", file: "pkg/x/x_test.go", text: "package x\n", steps: "fuzz", code: 1,
+		said: []string{"no fuzz function passed", "scripts/test: FAIL: fuzz;"}},
+	{name: "nothing to test", file: "pkg/x/x_test.go", text: "package x\n", steps: "unit", code: 1,
+		said: []string{"scripts/test: FAIL: unit; 0 tests passed"}},
+	{name: "unknown step", steps: "format dance", code: 100, unsaid: "format: ok"},
+}
+
 // TestTestNotices: scripts/test passes the sound tree, and fails, at the right
-// step and saying why, as soon as one file of it is replaced.
+// step and saying why, as soon as one file of it is wrong.
 func TestTestNotices(t *testing.T) {
-	for _, test := range []struct {
-		name       string
-		file, text string
-		steps      string
-		code       int
-		said       []string
-		unsaid     string
-	}{
-		{name: "sound", steps: "format vet shell unit fuzz",
-			said:   []string{"scripts/test: ok: 2 tests passed,", ", 1 fuzz functions,", "unit: TestAbsent: gate moon: absent: it is day"},
-			unsaid: "said in passing"},
-		{name: "format", file: "pkg/x/odd.go", text: "package   x\n", steps: "format", code: 1,
-			said: []string{"pkg/x/odd.go\n", "scripts/test: FAIL: format;"}},
-		{name: "vet", file: "pkg/x/odd.go", text: "package x\n\nvar n int = nil\n", steps: "vet format", code: 1,
-			said: []string{"scripts/test: FAIL: vet;", "scripts/test: format: ok"}},
-		{name: "shell", file: "scripts/odd", text: "#!/bin/sh\nif\n", steps: "shell", code: 1,
-			said: []string{"scripts/test: FAIL: shell;"}},
-		{name: "unit", file: "pkg/x/odd_test.go", text: failing, steps: "unit", code: 1,
-			said: []string{"said in failing", "--- FAIL: TestWrong", "FAIL\tvigil/pkg/x", "scripts/test: FAIL: unit; 2 tests passed"}, unsaid: "said in passing"},
-		{name: "unit that does not build", file: "pkg/x/odd_test.go", text: "package x\n\nvar n int = nil\n", steps: "unit", code: 1,
-			said: []string{"odd_test.go:3", "scripts/test: FAIL: unit; 0 tests passed"}},
-		{name: "file left behind", file: "pkg/x/odd_test.go", text: leaving, steps: "unit", code: 1,
-			said: []string{"left behind by the tests:\n", "/crumb\n", "scripts/test: FAIL: unit; 3 tests passed"}},
-		{name: "process left behind", file: "pkg/x/odd_test.go", text: straying, steps: "unit", code: 1,
-			said: []string{"left behind by the tests:\n", ": sleep 60", "scripts/test: FAIL: unit; 3 tests passed"}},
-		{name: "fuzz", file: "pkg/x/odd_test.go", text: crashing, steps: "fuzz", code: 1,
-			said: []string{"too long", "scripts/test: FAIL: fuzz;"}},
-		{name: "nothing to fuzz", file: "pkg/x/x_test.go", text: "package x\n", steps: "fuzz", code: 1,
-			said: []string{"no fuzz function passed", "scripts/test: FAIL: fuzz;"}},
-		{name: "nothing to test", file: "pkg/x/x_test.go", text: "package x\n", steps: "unit", code: 1,
-			said: []string{"scripts/test: FAIL: unit; 0 tests passed"}},
-		{name: "unknown step", steps: "format dance", code: 100, unsaid: "format: ok"},
-	} {
+	for _, test := range breakages {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			plant(t, dir, "scripts/test", read(t, "scripts/test"))
