@@ -107,7 +107,13 @@ func (t *Target) not64() error { return fmt.Errorf("pid %d: is a 32-bit program"
 
 func (t *Target) gone() error { return fmt.Errorf("pid %d: ended: %w", t.PID, fs.ErrNotExist) }
 
-func (t *Target) traced(by int) error { return fmt.Errorf("pid %d: traced by PID %d", t.PID, by) }
+// traced names the process whose thread is the tracer.
+func (t *Target) traced(tracer int) error {
+	if st, err := procfs.ReadStatus(tracer); err == nil {
+		tracer = st.TGID
+	}
+	return fmt.Errorf("pid %d: traced by PID %d", t.PID, tracer)
+}
 
 // explain turns a refusal of the kernel into its probable reason.
 func (t *Target) explain(err error) error {

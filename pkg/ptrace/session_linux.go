@@ -33,26 +33,34 @@ const (
 	spin         = 2 * time.Millisecond // of yielding before the waiter starts to sleep
 )
 
-// Run calls f on an operating system thread of its own that ends afterwards.
-// With it ends what f could not release: a thread that was seized but never
-// came to a stop can only be let go by the end of its tracer.
+// Run calls f on an operating system thread of its own and waits for the end of
+// both. With the thread ends what f could not release: a thread that was seized
+// but never came to a stop can only be let go by the end of its tracer.
 func Run(f func() error) error {
 	done := make(chan error, 1)
-	go onThread(f, done)
-	return <-done
+	tid := make(chan int, 1)
+	go onThread(f, done, tid)
+	err := <-done
+	// By the time the id is free, the kernel has released its tracees.
+	self, id := unix.Getpid(), <-tid
+	for end := time.Now().Add(time.Second); unix.Tgkill(self, id, 0) == nil && time.Now().Before(end); {
+		time.Sleep(50 * time.Microsecond)
+	}
+	return err
 }
 
-func onThread(f func() error, done chan<- error) {
+func onThread(f func() error, done chan<- error, tid chan<- int) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		// The first thread does not end before the process. While this
 		// goroutine occupies it, the next one must get another.
 		other := make(chan error, 1)
-		go onThread(f, other)
+		go onThread(f, other, tid)
 		done <- <-other
 		runtime.UnlockOSThread()
 		return
 	}
+	tid <- unix.Gettid()
 	done <- f()
 }
 
