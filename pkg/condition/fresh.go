@@ -18,7 +18,7 @@ import (
 type progress struct {
 	known  bool
 	at     time.Duration // CLOCK_BOOTTIME of the last sign
-	excuse time.Duration // no silence counts from before this
+	excuse time.Duration // no silence counts from before this; 0 for none, as at may lie before the boot
 }
 
 func (p *progress) sign(at time.Duration) { p.known, p.at = true, at }
@@ -34,7 +34,11 @@ func (p *progress) stale(now, within time.Duration) string {
 	if !p.known {
 		return "no change seen yet"
 	}
-	if age := now - max(p.at, p.excuse); age > within {
+	from := p.at
+	if p.excuse != 0 {
+		from = max(from, p.excuse)
+	}
+	if now-from > within {
 		return fmt.Sprintf("silent for %s, want %s", round(now-p.at), within)
 	}
 	return ""

@@ -1,0 +1,247 @@
+package condition
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"vigil/pkg/boottime"
+	"vigil/pkg/heartbeat"
+)
+
+const (
+	thisBoot  = "0123456789abcdef0123456789abcdef"
+	otherBoot = "fedcba9876543210fedcba9876543210"
+)
+
+func TestBeat(t *testing.T) {
+	ok := func(bt int64) heartbeat.Record {
+		return heartbeat.Record{Boot: thisBoot, BTMS: bt, Status: heartbeat.OK}
+	}
+	with := func(bt int64, s heartbeat.Status) heartbeat.Record {
+		return heartbeat.Record{Boot: thisBoot, BTMS: bt, Status: s}
+	}
+	other := heartbeat.Record{Boot: otherBoot, BTMS: 99_000, Status: heartbeat.OK}
+	foreign := heartbeat.Record{Foreign: true, Status: heartbeat.OK}
+	type look struct {
+		at   int64 // boot clock, ms
+		r    heartbeat.Record
+		mark int64 // stands for the file's mtime
+		want string
+	}
+	for _, tt := range []struct {
+		name  string
+		looks []look
+	}{
+		{"by bt_ms, not by the file", []look{
+			{100_000, ok(99_000), 1, ""},
+			{114_000, ok(99_000), 2, ""}, // touched, not beaten
+			{114_001, ok(99_000), 3, "silent for 15s, want 15s"},
+			{115_000, ok(114_500), 3, ""},
+		}},
+		{"stale at first sight", []look{{100_000, ok(10_000), 1, "silent for 1m30s, want 15s"}}},
+		{"bad status", []look{
+			{100_000, with(100_000, heartbeat.Degraded), 1, ""},
+			{100_000, with(100_000, heartbeat.Starting), 1, ""},
+			{100_000, with(100_000, heartbeat.Error), 1, "status error"},
+			{100_000, with(100_000, heartbeat.Stopping), 1, "status stopping"},
+			{100_000, with(100_000, heartbeat.Held), 1, "status held, but no hold is seen"},
+		}},
+		{"from the future", []look{
+			{100_000, ok(101_001), 1, "rejected: future"},
+			{100_000, ok(101_000), 1, ""}, // clocks read apart
+		}},
+		{"replayed", []look{
+			{100_000, ok(99_000), 1, ""},
+			{101_000, ok(98_000), 2, "rejected: replayed"},
+			{102_000, ok(101_500), 3, ""},
+		}},
+		{"another boot, only by change", []look{
+			{100_000, other, 1_000_000, "no change seen yet"}, // however recent the file looks
+			{101_000, other, 1_000_001, ""},
+			{116_001, other, 1_000_001, "silent for 15s, want 15s"},
+		}},
+		{"foreign, at first sight by the file", []look{
+			{100_000, foreign, 1_000_000_090_000, ""}, // 10 s ago
+			{105_001, foreign, 1_000_000_090_000, "silent for 15s, want 15s"},
+			{106_000, foreign, 1_000_000_106_000, ""},
+		}},
+		{"foreign, from the future", []look{
+			{100_000, foreign, 2_000_000_000_000, "no change seen yet"},
+			{101_000, foreign, 2_000_000_001_000, ""},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := beat{boot: thisBoot}
+			for _, l := range tt.looks {
+				c := Clock{Boot: time.Duration(l.at) * time.Millisecond, WallNS: (1_000_000_000_000 + l.at) * 1e6}
+				got := b.judge(l.r, mark{mtimeNS: l.mark * 1e6}, c, 15*time.Second)
+				if got != l.want {
+					t.Errorf("at %d ms: %q, want %q", l.at, got, l.want)
+				}
+			}
+		})
+	}
+}
+
+// TestClockAfresh: the full time runs from the end of a hold.
+func TestClockAfresh(t *testing.T) {
+	b := beat{boot: thisBoot}
+	r := heartbeat.Record{Boot: thisBoot, BTMS: 100_000}
+	at := func(ms int64) string {
+		return b.judge(r, mark{}, Clock{Boot: time.Duration(ms) * time.Millisecond}, 15*time.Second)
+	}
+	if got := at(101_000); got != "" {
+		t.Fatal(got)
+	}
+	b.renew(500 * time.Second)
+	if got := at(515_000); got != "" {
+		t.Errorf("15 s after the hold: %q", got)
+	}
+	if got := at(515_001); !strings.HasPrefix(got, "silent for 6m55s") {
+		t.Errorf("later: %q, want how long it was really silent", got)
+	}
+	var never beat
+	never.renew(500 * time.Second)
+	if got := never.watch.stale(500*time.Second, time.Hour); got != "no change seen yet" {
+		t.Errorf("a hold stands in for a first sign: %q", got)
+	}
+}
+
+func TestFileLook(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "app.log")
+	p := &fileProbe{path: name, within: 15 * time.Second}
+	c := &sim{Clock{Boot: time.Hour, WallNS: 1_000_000 * 1e9}}
+	look := func(want string) {
+		t.Helper()
+		if got := p.look(c.read); got != want {
+			t.Errorf("at %s: %q, want %q", c.Boot, got, want)
+		}
+	}
+	touch := func(seconds int64) {
+		t.Helper()
+		if err := os.Chtimes(name, time.Time{}, time.Unix(seconds, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(missing)
+	if err := os.WriteFile(name, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	touch(5) // of 1970: but it appeared just now
+	look("")
+	c.sleep(15 * time.Second)
+	look("")
+	c.sleep(time.Millisecond)
+	look("silent for 15s, want 15s")
+	touch(4) // a clock that went back is a change like any other
+	look("")
+	c.sleep(10 * time.Second)
+	if err := os.Rename(name, name+".1"); err != nil {
+		t.Fatal(err)
+	}
+	look("") // rotated: for a while it has merely not changed
+	c.sleep(6 * time.Second)
+	look(missing + ", silent for 16s, want 15s")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look("")
+	if err := os.Chmod(name, 0o602); err != nil {
+		t.Fatal(err)
+	}
+	look(worldWritable)
+	if err := p.check(); err == nil || !strings.Contains(err.Error(), "mode 0602") {
+		t.Errorf("check: %v", err)
+	}
+}
+
+func TestFileFirstSight(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "app.log")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(name, time.Time{}, time.Unix(1_000_000, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		wall int64
+		want string
+	}{
+		{1_000_015, ""}, {1_000_016, "silent for 16s, want 15s"}, {999_999, "no change seen yet"},
+	} {
+		p := &fileProbe{path: name, within: 15 * time.Second}
+		if got := p.look((&sim{Clock{Boot: time.Second, WallNS: tt.wall * 1e9}}).read); got != tt.want {
+			t.Errorf("wall clock %d: %q, want %q", tt.wall, got, tt.want)
+		}
+	}
+}
+
+func TestBeatLook(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "svc.hb")
+	p := &beatProbe{path: name, within: time.Hour}
+	clock := func() Clock { return Clock{Boot: boottime.Now()} }
+	look := func(want string) {
+		t.Helper()
+		if got := p.look(clock); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	look(missing)
+	boot, err := boottime.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := heartbeat.Record{ID: "svc", Boot: boot, BTMS: boottime.Now().Milliseconds(), IntervalMS: 1000}
+	text, err := heartbeat.AppendBlock(nil, &r, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(name, b, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text, 0o644)
+	look("")
+	write([]byte("rubbish\n"), 0o644)
+	look("rejected: malformed")
+	write(nil, 0o644)
+	look("rejected: empty")
+	write(text, 0o646)
+	look("rejected: writable")
+	if err := p.check(); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("check: %v", err)
+	}
+	write(text, 0o644)
+	look("")
+	if err := p.check(); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	// The directory goes and comes back, as when a service tidies up.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	look("") // the last beat is recent enough
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(text, 0o644)
+	look("")
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&beatProbe{path: name, within: time.Hour}).check(); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("check of a directory writable for all: %v", err)
+	}
+}
