@@ -4,9 +4,9 @@
 package boottime
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +37,19 @@ const idFile = "/proc/sys/kernel/random/boot_id"
 // ID is the kernel's random id of this boot as 32 hexadecimal digits
 // (random(4)).
 func ID() (string, error) {
-	b, err := os.ReadFile(idFile)
+	f, err := os.Open(idFile)
 	if err != nil {
 		return "", err
 	}
-	id := bytes.ReplaceAll(bytes.TrimSpace(b), []byte("-"), nil)
-	if len(id) != 32 {
-		return "", fmt.Errorf("%s: want a uuid, have %d bytes", idFile, len(b))
+	defer f.Close()
+	b := make([]byte, 64)
+	n, err := f.Read(b)
+	if err != nil {
+		return "", err
 	}
-	return string(id), nil
+	id := strings.ReplaceAll(strings.TrimSpace(string(b[:n])), "-", "")
+	if len(id) != 32 {
+		return "", fmt.Errorf("%s: want a uuid, have %d bytes", idFile, n)
+	}
+	return id, nil
 }

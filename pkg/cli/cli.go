@@ -56,28 +56,42 @@ type Env struct {
 	Stderr io.Writer
 	Getenv func(string) string
 	Log    *Log
+	Done   <-chan struct{} // closed at the first SIGTERM or SIGINT; a second one kills
 }
 
-// Main runs a command and ends the process with its code. The context ends at
-// the first SIGTERM or SIGINT; a second one kills as usual. Writing to a closed
+// Main runs a command and ends the process with its code. Writing to a closed
 // pipe gives EPIPE instead of a signal: a daemon must outlive its log reader.
-func Main(t Tool, run func(ctx context.Context, env *Env, args []string) int) {
+func Main(t Tool, run func(env *Env, args []string) int) {
 	// Notify, not Ignore: an ignored signal would be inherited by every hook.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
+	done := make(chan struct{})
 	go func() {
-		<-ctx.Done()
-		stop()
+		<-end
+		signal.Reset(syscall.SIGTERM, os.Interrupt)
+		close(done)
 	}()
-	env := &Env{
+	os.Exit(run(&Env{
 		Tool:   t,
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 		Getenv: os.Getenv,
 		Log:    NewLog(t.Name, os.Stderr),
-	}
-	os.Exit(run(ctx, env, os.Args[1:]))
+		Done:   done,
+	}, os.Args[1:]))
+}
+
+// Context is Done for what wants a context. The tools under 2 MB do without:
+// the types behind a context and a time.Timer weigh 150 kB.
+func (e *Env) Context() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-e.Done
+		cancel()
+	}()
+	return ctx
 }
 
 // Command gives the environment of a subcommand: its own usage, the same voice.

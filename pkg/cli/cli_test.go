@@ -16,7 +16,7 @@ import (
 func testEnv() (env *Env, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	log := NewLog("prog", stderr)
-	log.now = func() time.Time { return time.UnixMilli(1763820000123) }
+	log.now = func() int64 { return 1763820000123 }
 	return &Env{
 		Tool: Tool{
 			Name: "prog", Synopsis: "prog [flags] FILE", Summary: "Does one thing.",

@@ -35,12 +35,12 @@ type Log struct {
 	w     io.Writer
 	level level
 	json  bool
-	now   func() time.Time
+	now   func() int64 // milliseconds since 1970
 }
 
 // NewLog makes a log that says warnings, errors and information as text.
 func NewLog(prog string, w io.Writer) *Log {
-	return &Log{prog: prog, w: w, level: levelInfo, now: time.Now}
+	return &Log{prog: prog, w: w, level: levelInfo, now: func() int64 { return time.Now().UnixMilli() }}
 }
 
 func (l *Log) setFormat(s string) error {
@@ -95,7 +95,7 @@ func (l *Log) appendText(lv level, msg string, kv []any) []byte {
 func (l *Log) appendJSON(lv level, msg string, kv []any) []byte {
 	var w jsonline.Writer
 	w.Object("")
-	w.Str("time", l.now().UTC().Format("2006-01-02T15:04:05.000Z"))
+	w.Time("time", l.now())
 	w.Str("level", lv.String())
 	w.Str("prog", l.prog)
 	w.Str("msg", Escape(msg))

@@ -42,6 +42,16 @@ func OpenFile(path string) (*File, error) {
 	return &File{path: path, name: name, dir: dir}, nil
 }
 
+// LastSeq is the seq of the record that lies in the file, or 0: a sender that
+// counts on from there is seen to beat by readers that look at seq alone.
+func (h *File) LastSeq() uint64 {
+	r, _, err := Read(h.dir, h.name)
+	if err != nil {
+		return 0
+	}
+	return r.Seq
+}
+
 // Write makes r the file's record. ErrBusy means that another sender has the
 // file; every other error leaves the last record as it was, and the next Write
 // starts anew: a file or directory that was removed is opened again.
@@ -137,12 +147,8 @@ func (h *File) adopt(info rundir.Info) error {
 }
 
 func (h *File) unlinked() bool {
-	st, err := h.f.Stat()
-	if err != nil {
-		return true
-	}
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	return !ok || sys.Nlink == 0
+	var st syscall.Stat_t
+	return syscall.Fstat(int(h.f.Fd()), &st) != nil || st.Nlink == 0
 }
 
 func lock(f *os.File) error {

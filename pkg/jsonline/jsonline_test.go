@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWriter(t *testing.T) {
@@ -37,6 +38,35 @@ func TestWriter(t *testing.T) {
 	w.End()
 	if string(w.Bytes()) != "{}" {
 		t.Errorf("after Reset: %s", w.Bytes())
+	}
+}
+
+func TestAppendTime(t *testing.T) {
+	const layout = "2006-01-02T15:04:05.000Z"
+	for _, text := range []string{
+		"1970-01-01T00:00:00.000Z", "1969-12-31T23:59:59.999Z", "2000-02-29T12:34:56.789Z", "2025-11-22T14:00:00.123Z",
+		"1900-03-01T00:00:00.001Z", "2100-02-28T23:59:59.000Z", "2400-12-31T00:00:00.000Z", "9999-12-31T23:59:59.999Z",
+	} {
+		at, err := time.Parse(layout, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(AppendTime(nil, at.UnixMilli())); got != text {
+			t.Errorf("have %s, want %s", got, text)
+		}
+	}
+	for ms := int64(-1e13); ms < 1e14; ms += 1e9 + 12345678 {
+		want := time.UnixMilli(ms).UTC().Format(layout)
+		if got := string(AppendTime(nil, ms)); got != want {
+			t.Fatalf("%d: have %s, want %s", ms, got, want)
+		}
+	}
+	var w Writer
+	w.Object("")
+	w.Time("t", 0)
+	w.End()
+	if string(w.Bytes()) != `{"t":"1970-01-01T00:00:00.000Z"}` {
+		t.Errorf("have %s", w.Bytes())
 	}
 }
 

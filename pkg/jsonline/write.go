@@ -96,6 +96,13 @@ func (w *Writer) Null(k string) {
 	w.buf = append(w.buf, "null"...)
 }
 
+// Time writes a moment, given in milliseconds since 1970, as RFC 3339 text in
+// UTC with milliseconds.
+func (w *Writer) Time(k string, unixMilli int64) {
+	w.key(k)
+	w.buf = append(AppendTime(append(w.buf, '"'), unixMilli), '"')
+}
+
 // Raw writes text that is already JSON.
 func (w *Writer) Raw(k string, v []byte) {
 	w.key(k)
@@ -133,4 +140,56 @@ func AppendString(dst []byte, s string) []byte {
 		i++
 	}
 	return append(dst, '"')
+}
+
+// AppendTime appends a moment, given in milliseconds since 1970, as
+// 2006-01-02T15:04:05.000Z. Package time would do, but with its time zones it
+// weighs more than this whole package in a program that needs nothing else of
+// it.
+func AppendTime(dst []byte, unixMilli int64) []byte {
+	const dayMS = 24 * 3600 * 1000
+	days, rest := unixMilli/dayMS, unixMilli%dayMS
+	if rest < 0 {
+		days, rest = days-1, rest+dayMS
+	}
+	year, month, day := civil(days)
+	dst = append(digits(dst, year, 4), '-')
+	dst = append(digits(dst, month, 2), '-')
+	dst = append(digits(dst, day, 2), 'T')
+	dst = append(digits(dst, rest/3600000, 2), ':')
+	dst = append(digits(dst, rest/60000%60, 2), ':')
+	dst = append(digits(dst, rest/1000%60, 2), '.')
+	return append(digits(dst, rest%1000, 3), 'Z')
+}
+
+// civil gives the Gregorian date of a day counted from 1970-01-01. It counts in
+// eras of 400 years that begin on a first of March, so that the leap day is the
+// last of its year.
+func civil(days int64) (year, month, day int64) {
+	days += 719468 // from 0000-03-01
+	era := days / 146097
+	if days < 0 {
+		era = (days - 146096) / 146097
+	}
+	ofEra := days - era*146097
+	yearOfEra := (ofEra - ofEra/1460 + ofEra/36524 - ofEra/146096) / 365
+	ofYear := ofEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
+	shifted := (5*ofYear + 2) / 153 // March is 0
+	year, month, day = yearOfEra+era*400, shifted+3, ofYear-(153*shifted+2)/5+1
+	if month > 12 {
+		year, month = year+1, month-12
+	}
+	return year, month, day
+}
+
+func digits(dst []byte, v int64, width int) []byte {
+	at := len(dst)
+	for range width {
+		dst = append(dst, '0')
+	}
+	for i := len(dst) - 1; i >= at && v > 0; i-- {
+		dst[i] += byte(v % 10)
+		v /= 10
+	}
+	return dst
 }

@@ -78,6 +78,9 @@ func (d *Dir) trusted() error {
 // fd stays valid while the Dir is reachable: every caller holds d.
 func (d *Dir) fd() int { return int(d.f.Fd()) }
 
+// Fd is the descriptor, for the system calls that end in -at. It is the Dir's.
+func (d *Dir) Fd() int { return d.fd() }
+
 // Path is the path given to Open.
 func (d *Dir) Path() string { return d.path }
 
@@ -99,13 +102,21 @@ func (d *Dir) Names() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: list: %w", d.path, err)
 	}
-	f := os.NewFile(uintptr(fd), d.path)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("%s: list: %w", d.path, err)
+	defer unix.Close(fd)
+	var names []string
+	for buf := make([]byte, 16<<10); ; {
+		n, err := unix.ReadDirent(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: list: %w", d.path, err)
+		}
+		if n == 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
-	return names, nil
 }
 
 // Read reads a regular file of at most limit bytes. A longer one gives

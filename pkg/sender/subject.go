@@ -1,0 +1,179 @@
+package sender
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"vigil/pkg/procfs"
+)
+
+// life is what is known of the subject at one moment.
+type life uint8
+
+const (
+	running life = iota
+	silent       // beats are withheld
+	held         // stopped, and excused by a hold
+	ended        // one last beat says so
+)
+
+// Subject is the process that beats speak of. A pid proves existence, not
+// progress: a process that spins or waits for ever is running.
+type Subject struct {
+	pidfile string // followed over restarts; "" for one fixed process
+	proc    *procfs.Process
+	pid     int
+	what    string // "pid 17"
+	mark    string // of the pidfile that named proc
+	parting bool   // ended, and the beat that says so is not written yet
+	said    string
+}
+
+// ByPID is the process that bears pid now; it never becomes another one.
+func ByPID(pid int) (*Subject, error) {
+	s := &Subject{}
+	return s, s.open(pid)
+}
+
+// ByPidfile is whatever process the file names, from one restart to the next.
+// The file need not exist yet.
+func ByPidfile(path string) *Subject { return &Subject{pidfile: path} }
+
+func (s *Subject) open(pid int) error {
+	proc, err := procfs.OpenProcess(pid)
+	if err != nil {
+		return err
+	}
+	s.proc, s.pid, s.what = proc, pid, fmt.Sprintf("pid %d", pid)
+	return nil
+}
+
+func (s *Subject) close() {
+	if s.proc != nil {
+		_ = s.proc.Close()
+	}
+	s.proc = nil
+}
+
+// look finds out how the subject is.
+func (s *Sender) look(now time.Duration) life {
+	sub := s.Subject
+	if sub == nil {
+		return running
+	}
+	if sub.pidfile != "" && !sub.parting {
+		sub.follow(s.Log)
+	}
+	if sub.parting {
+		return ended
+	}
+	if sub.proc == nil {
+		s.last = 0
+		return silent
+	}
+	st, err := procfs.ReadStat(sub.pid)
+	switch {
+	case sub.proc.Exited(), errors.Is(err, fs.ErrNotExist), err == nil && st.StartTime != sub.proc.StartTime:
+		sub.close()
+		sub.parting = true
+		sub.say(s.Log, sub.what+": has ended")
+		return ended
+	case err != nil:
+		sub.say(s.Log, err.Error()+"; beats are withheld")
+		s.last = 0
+		return silent
+	case strings.IndexByte("TtZ", st.State) < 0:
+		sub.say(s.Log, "")
+		return running
+	}
+	if s.Hold != nil {
+		s.refresh(now)
+		if l, ok := s.Hold.Active(s.Record.ID, now); ok {
+			sub.say(s.Log, fmt.Sprintf("%s: %s, held by %s: %s", sub.what, stateWord(st.State), l.By, l.Reason))
+			return held
+		}
+	}
+	sub.say(s.Log, fmt.Sprintf("%s: %s; beats are withheld", sub.what, stateWord(st.State)))
+	s.last = 0
+	return silent
+}
+
+func stateWord(state byte) string {
+	if state == 'Z' {
+		return "zombie"
+	}
+	return "stopped"
+}
+
+// say tells a change of the subject, once.
+func (s *Subject) say(log Log, text string) {
+	if text == s.said {
+		return
+	}
+	if text == "" {
+		text = s.what + ": runs again"
+		s.said = ""
+	} else {
+		s.said = text
+	}
+	log.Info(text)
+}
+
+// follow takes up the process that the pidfile names, if that is another one by
+// now. The same file names the same process, dead or alive: after its end the
+// number may be a stranger's.
+func (s *Subject) follow(log Log) {
+	pid, mark, err := readPidfile(s.pidfile)
+	if err == nil && mark == s.mark {
+		return
+	}
+	if err != nil && s.proc != nil {
+		return // removed early, or being replaced: the process itself is known
+	}
+	before := s.proc
+	if err == nil {
+		err = s.open(pid)
+	}
+	switch {
+	case err == nil:
+		if before != nil {
+			_ = before.Close()
+		}
+		s.mark = mark
+		s.say(log, fmt.Sprintf("%s: followed by %s", s.what, s.pidfile))
+		s.said = ""
+	case before == nil:
+		s.say(log, err.Error()+"; no beats until it names a process")
+	}
+}
+
+// readPidfile gives the pid that a file names, and a mark that changes whenever
+// the file is written or replaced. The path is the operator's: symbolic links
+// are followed, but a FIFO or device is refused without waiting for it.
+func readPidfile(path string) (pid int, mark string, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, "", fmt.Errorf("%s: open pidfile: %w", path, errors.Unwrap(err))
+	}
+	defer f.Close()
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return 0, "", fmt.Errorf("%s: pidfile: not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 64))
+	if err != nil {
+		return 0, "", fmt.Errorf("%s: read pidfile: %w", path, errors.Unwrap(err))
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid < 1 {
+		return 0, "", fmt.Errorf("%s: pidfile: want a process id, have %.20q", path, b)
+	}
+	return pid, fmt.Sprintf("%d %d %d", pid, st.Ino, st.Mtim.Nano()), nil
+}
