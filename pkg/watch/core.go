@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"time"
 
 	"vigil/pkg/detector"
@@ -94,7 +95,8 @@ type entry struct {
 func NewCore(cfg Config, holds Holds, now time.Duration, emit func(Event)) *Core {
 	return &Core{
 		cfg: cfg, holds: holds, emit: emit,
-		ids: map[string]int32{}, wheel: schedule.NewWheel(now),
+		ids:   map[string]int32{},
+		wheel: schedule.NewWheel(now - schedule.Slot), // so that the first Due finds what is new
 	}
 }
 
@@ -112,7 +114,7 @@ func (c *Core) New(id string, source int32, expected bool, now time.Duration) in
 		c.entries = append(c.entries, e)
 	}
 	c.ids[id] = key
-	c.wheel.Set(key, now)
+	c.Hurry(key)
 	return key
 }
 
@@ -127,6 +129,7 @@ func (c *Core) forget(key int32) {
 // Due gives the keys to look at now. The slice is valid until the next call.
 func (c *Core) Due(now time.Duration) []int32 {
 	c.due = c.wheel.Advance(now, c.due[:0])
+	slices.Sort(c.due) // one order for all runs, and that of the memory
 	return c.due
 }
 
@@ -215,8 +218,11 @@ func (c *Core) rejudge(key int32, now time.Duration) {
 	if v := c.evaluate(e, now); !v.worsens(e) {
 		c.settle(e, v, now)
 	}
-	c.wheel.Set(key, now)
+	c.Hurry(key)
 }
+
+// Hurry makes an id due with the next Due.
+func (c *Core) Hurry(key int32) { c.wheel.Set(key, 0) }
 
 // excuse finds out whether e is held. When a hold has ended, every clock of it
 // starts afresh.

@@ -74,7 +74,7 @@ func (c *Core) settle(e *entry, v verdict, now time.Duration) {
 	case reason != "":
 	case from == Held:
 		reason = reasonHoldEnd
-	case from == Unknown || from == Suspect || from == Dead:
+	case v.state == Alive && (from == Unknown || from == Suspect || from == Dead):
 		reason = reasonBeat
 	default:
 		reason = reasonStatus

@@ -8,6 +8,7 @@ import (
 	"vigil/pkg/boottime"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
+	"vigil/pkg/rundir"
 )
 
 const (
@@ -32,29 +33,41 @@ type Options struct {
 	Log   Log
 }
 
+// holdReader is a *hold.Reader, or none.
+type holdReader interface {
+	Holds
+	Refresh(now time.Duration) ([]hold.Change, error)
+	Close() error
+}
+
 // Watcher reads directories and lets a Core judge. Use it from one goroutine:
 // either Run or Check.
 type Watcher struct {
 	opt     Options
 	core    *Core
 	sources []*source
-	holds   *hold.Reader
+	holds   holdReader
 	fault   string // of the holds, that was told
 	doubles map[string]bool
 
+	// The world, for tests to simulate.
 	now       func() time.Duration
 	suspended func() time.Duration
-	last      time.Duration // when the clock was read last
-	slept     time.Duration // suspended until then
-	polled    time.Duration // when the holds were looked at last
-	surveyed  time.Duration
-	stalls    int
+	wall      func() time.Time
+	fetch     func(e *entry) (heartbeat.Record, rundir.Info, error)
+
+	last     time.Duration // when the clock was read last
+	slept    time.Duration // suspended until then
+	polled   time.Duration // when the holds were looked at last
+	surveyed time.Duration
+	stalls   int
 }
 
 // Open opens the directories. An error names the one that cannot be trusted,
 // and the rule. The caller closes the Watcher.
 func Open(opt Options) (*Watcher, error) {
-	w := &Watcher{opt: opt, doubles: map[string]bool{}, now: boottime.Now, suspended: boottime.Suspended}
+	w := &Watcher{opt: opt, now: boottime.Now, suspended: boottime.Suspended, wall: time.Now}
+	w.fetch = w.readFile
 	var err error
 	if w.opt.Boot, err = boottime.ID(); err != nil {
 		return nil, err
@@ -62,26 +75,27 @@ func Open(opt Options) (*Watcher, error) {
 	if w.sources, err = openSources(opt.Paths); err != nil {
 		return nil, err
 	}
-	var holds Holds
 	if opt.Hold != "" {
 		tool := opt.Tool
 		if opt.Once {
 			tool = "" // a check that does not stay can promise nothing
 		}
-		if w.holds, err = hold.NewReader(opt.Hold, tool, opt.HoldMax); err != nil {
+		holds, err := hold.NewReader(opt.Hold, tool, opt.HoldMax)
+		if err != nil {
 			w.Close()
 			return nil, err
 		}
-		holds = w.holds
+		w.holds = holds
 	}
-	w.start(holds)
+	w.start()
 	return w, nil
 }
 
 // start sets the clocks going.
-func (w *Watcher) start(holds Holds) {
+func (w *Watcher) start() {
+	w.doubles = map[string]bool{}
 	w.last, w.slept = w.now(), w.suspended()
-	w.core = NewCore(w.opt.Config, holds, w.last, w.emit)
+	w.core = NewCore(w.opt.Config, w.holds, w.last, w.emit)
 	for i, s := range w.sources {
 		for _, id := range s.ids {
 			w.add(id, int32(i), true)
@@ -177,15 +191,18 @@ const schedGrain = 100 * time.Millisecond
 
 // read looks at one file; again as Core.Observe says.
 func (w *Watcher) read(key int32) (again bool) {
-	e := &w.core.entries[key]
 	var l Look
-	if e.source == noSource {
-		l.Err = fs.ErrNotExist
-	} else {
-		l.Record, l.Info, l.Err = heartbeat.ReadOnce(w.sources[e.source].dir, e.id+heartbeat.Suffix)
-	}
-	l.Now, l.Wall = w.lap(w.last), time.Now()
+	l.Record, l.Info, l.Err = w.fetch(&w.core.entries[key])
+	l.Now, l.Wall = w.lap(w.last), w.wall()
 	return w.core.Observe(key, &l)
+}
+
+// readFile reads the file of e.
+func (w *Watcher) readFile(e *entry) (heartbeat.Record, rundir.Info, error) {
+	if e.source == noSource {
+		return heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
+	}
+	return heartbeat.ReadOnce(w.sources[e.source].dir, e.id+heartbeat.Suffix)
 }
 
 // poll looks at the holds.
@@ -239,7 +256,7 @@ func (w *Watcher) add(id string, source int32, expected bool) {
 	case source == noSource:
 	case e.source == noSource || e.missing:
 		e.source = source
-		w.core.wheel.Set(key, w.last)
+		w.core.Hurry(key)
 	case e.source == source:
 	case !w.doubles[id]:
 		w.doubles[id] = true

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"time"
+
+	"vigil/pkg/cli"
+	"vigil/pkg/heartbeat"
+	"vigil/pkg/hook"
+	"vigil/pkg/watch"
+)
+
+// options are the flags that are not those of watch.
+type options struct {
+	watch.Options
+	json        bool
+	hook        string
+	hookTimeout time.Duration
+	hookJobs    int
+	ready       *cli.Ready
+}
+
+func (o *options) flags(env *cli.Env) *flag.FlagSet {
+	fs := env.Flags()
+	o.Timeouts = map[string]time.Duration{}
+	fs.Func("timeout", "dead after this much silence, for all or for one id: `[ID=]D` (may be given again)", func(s string) error {
+		id, d, err := watch.ParseTimeout(s)
+		if id == "" {
+			o.Timeout = d
+		} else {
+			o.Timeouts[id] = d
+		}
+		return err
+	})
+	fs.DurationVar(&o.TTLMax, "ttl-max", time.Hour, "most `time` that a record's own ttl_ms is granted")
+	fs.DurationVar(&o.TimeoutMax, "timeout-max", 10*time.Minute, "most `time` to dead where neither -timeout nor the record says")
+	fs.DurationVar(&o.Suspect, "suspect", 0, "suspect after this `time` (default 3/5 of the time to dead)")
+	fs.DurationVar(&o.Grace, "grace", 0, "`time` to be seen first, or to be done with starting (default twice the time to dead)")
+	fs.DurationVar(&o.StoppedMax, "stopped-max", 5*time.Minute, "an expected id is dead this `time` after it said stopping")
+	fs.Func("expect", "these ids are missed when there is no file of theirs: `ID,...` (may be given again)", func(s string) error {
+		ids, err := watch.ParseExpect(s)
+		o.Expect = append(o.Expect, ids...)
+		return err
+	})
+	fs.BoolVar(&o.Once, "once", false, "look once, print a table and leave with the worst state's code")
+	fs.BoolVar(&o.json, "json", false, "with -once, print a line of JSON for each id instead")
+	fs.StringVar(&o.hook, "on-change", "", "run this `program` at each transition")
+	fs.DurationVar(&o.hookTimeout, "hook-timeout", 30*time.Second, "`time` that one run of it may take")
+	fs.IntVar(&o.hookJobs, "hook-jobs", 4, "at most `N` of them run at the same time")
+	fs.StringVar(&o.Hold, "hold", "", "honour the holds in this `directory`")
+	fs.DurationVar(&o.HoldMax, "hold-max", time.Hour, "most `time` that a hold is honoured, from its taking")
+	o.ready = env.ReadyFlag(fs)
+	return fs
+}
+
+// check refuses what does not go together, and finds the hook.
+func (o *options) check() (err error) {
+	for name, d := range map[string]time.Duration{
+		"ttl-max": o.TTLMax, "timeout-max": o.TimeoutMax, "stopped-max": o.StoppedMax,
+		"hook-timeout": o.hookTimeout, "hold-max": o.HoldMax,
+	} {
+		if d <= 0 {
+			return cli.Usagef("-%s: want more than 0", name)
+		}
+	}
+	switch {
+	case len(o.Paths) == 0:
+		return cli.Usagef("no PATH: want a directory or a file ID%s", heartbeat.Suffix)
+	case o.Suspect < 0 || o.Grace < 0:
+		return cli.Usagef("-suspect, -grace: want no negative time")
+	case o.hookJobs < 1:
+		return cli.Usagef("-hook-jobs: want at least 1")
+	case o.json && !o.Once:
+		return cli.Usagef("-json: goes with -once; without it, events are JSON anyway")
+	case o.hook != "" && o.Once:
+		return cli.Usagef("-on-change: does not go with -once, which knows of no change")
+	case o.hook == "":
+		return nil
+	}
+	o.hook, err = hook.Check(o.hook)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, hook.ErrRefused) {
+		return cli.Usagef("-on-change: %v", err)
+	}
+	return err
+}
