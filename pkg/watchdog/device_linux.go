@@ -99,7 +99,7 @@ func defuse(fd int) {
 	_ = unix.Close(null)
 }
 
-// Device is an open watchdog. It is armed from Open on. Ping and Disarm must
+// Device is an open watchdog. It is armed from its opening on. Ping and Disarm must
 // not run at the same time.
 type Device struct {
 	Info     Info
@@ -113,17 +113,18 @@ type Device struct {
 // it without the magic character: T later the machine resets.
 var reachable *Device
 
-// Open opens the device that was inspected, which arms it. When it fails,
-// nothing is left armed. EBUSY names who has it.
-func Open(info Info) (*Device, error) {
-	d, err := system.openDevice(info)
-	reachable = d
-	if errors.Is(err, unix.EBUSY) {
-		for _, h := range info.holders("/proc") {
-			return nil, fmt.Errorf("%w: held by %s", err, h)
-		}
-		return nil, fmt.Errorf("%w: held by a process that cannot be seen", err)
+// openReal opens the device at node, which arms it. When it fails, nothing is
+// left armed. EBUSY names who has it.
+func openReal(node string) (*Device, error) {
+	info, err := Inspect(node)
+	if err != nil {
+		return nil, err
 	}
+	d, err := system.openDevice(info)
+	if errors.Is(err, unix.EBUSY) {
+		err = fmt.Errorf("%w: held by %s", err, holderNames(info.holders("/proc")))
+	}
+	reachable = d
 	return d, err
 }
 

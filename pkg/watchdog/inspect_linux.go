@@ -49,6 +49,17 @@ func (h holder) String() string {
 	return "pid " + strconv.Itoa(h.pid) + " (" + h.comm + ")"
 }
 
+func holderNames(all []holder) string {
+	if len(all) == 0 {
+		return "a process that cannot be seen"
+	}
+	names := make([]string, len(all))
+	for i, h := range all {
+		names[i] = h.String()
+	}
+	return strings.Join(names, ", ")
+}
+
 // holders finds in the proc file system who has the device open. Without root
 // only one's own processes can be seen.
 func (i *Info) holders(proc string) []holder {

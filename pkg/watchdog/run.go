@@ -37,6 +37,8 @@ type Config struct {
 	Holds      *hold.Reader // nil without
 	Out        func(Event)  // called from one goroutine at a time
 	Ready      func() error // called once, when the conditions are being judged
+
+	open func(node string) (*Device, error) // in place of openReal
 }
 
 // Check refuses what cannot work, with a *cli.UsageError where the call is to
@@ -82,10 +84,10 @@ type runner struct {
 	order atomic.Pointer[order]
 	ended chan error // the device is gone, or could not be opened
 
-	mu      sync.Mutex // a ping and the end exclude each other
+	mu      sync.Mutex // one at a time opens, pings or leaves the device
 	device  *Device
-	stopped bool   // nothing is done or told any more
-	fault   string // of the last ping, to tell it once
+	stopped atomic.Bool // it has been left
+	fault   string      // of the last ping, to tell it once
 }
 
 // flushLimit is how long the end waits for a reader of our messages.
@@ -95,6 +97,9 @@ const flushLimit = 2 * time.Second
 // left. An error beside it says why the run ended of itself, or why the device
 // could not be opened; nothing is armed then unless the Outcome says so.
 func Run(done <-chan struct{}, c Config) (Outcome, error) {
+	if c.open == nil {
+		c.open = openReal
+	}
 	r := &runner{Config: c, teller: newTeller(c.Out), look: make(chan struct{}, 1), ended: make(chan error, 2)}
 	r.order.Store(&order{
 		Verdict: condition.Verdict{State: condition.Waiting},
@@ -116,12 +121,13 @@ func Run(done <-chan struct{}, c Config) (Outcome, error) {
 func (r *runner) feed() {
 	runtime.LockOSThread()
 	l := loop{state: condition.Waiting} // which goes without saying until something is known
+	defer close(r.look)
 	next := boottime.Now()
-	for {
+	for !r.stopped.Load() {
 		now := boottime.Now()
 		ping, change, again := l.step(now, r.order.Load())
-		if ping && !r.ping() {
-			return
+		if ping {
+			r.ping()
 		}
 		if change != nil {
 			r.tell(r.stateEvent(*change))
@@ -136,17 +142,17 @@ func (r *runner) feed() {
 	}
 }
 
-// ping pings the device if it is open. It tells whether the run goes on.
-func (r *runner) ping() bool {
+// ping pings the device if it is open.
+func (r *runner) ping() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.device == nil || r.stopped {
-		return !r.stopped
+	if r.device == nil || r.stopped.Load() {
+		return
 	}
 	err := r.device.Ping()
 	if err == nil {
 		r.fault = ""
-		return true
+		return
 	}
 	// The next try may succeed; only a device that does not exist any more is
 	// the end.
@@ -155,10 +161,9 @@ func (r *runner) ping() bool {
 		r.tell(Event{Text: text, Grave: true})
 	}
 	if gone(err) {
-		r.stopped = true
+		r.stopped.Store(true)
 		r.ended <- fmt.Errorf("%s: device is gone", r.Device)
 	}
-	return !r.stopped
 }
 
 // judge looks at the conditions and opens the device. It may hang with the file
@@ -206,14 +211,10 @@ func (r *runner) arm(p pace) (pace, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopped {
+	if r.stopped.Load() {
 		return p, nil
 	}
-	info, err := Inspect(r.Device)
-	if err != nil {
-		return p, err
-	}
-	d, err := Open(info)
+	d, err := r.open(r.Device)
 	if err != nil {
 		return p, err
 	}
@@ -244,7 +245,7 @@ func (r *runner) arm(p pace) (pace, error) {
 func (r *runner) end(err error) Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stopped = true
+	r.stopped.Store(true)
 	if r.device == nil {
 		return Disarmed
 	}
