@@ -2,8 +2,10 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -41,7 +43,7 @@ func (t *Target) Save(ctx context.Context, path, build string) (*Report, error) 
 	defer side.Discard()
 	r, err := t.Stop(ctx, sparse{core})
 	if err != nil {
-		return nil, err
+		return nil, objectFirst(err)
 	}
 	if err := verify(core, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -51,17 +53,26 @@ func (t *Target) Save(ctx context.Context, path, build string) (*Report, error) 
 		return nil, err
 	}
 	if _, err := side.Write(line); err != nil {
-		return nil, err
+		return nil, objectFirst(err)
 	}
 	for _, f := range []*spool.File{core, side} {
 		if err := t.own(f); err != nil {
-			return nil, err
+			return nil, objectFirst(err)
 		}
 		if err := f.Commit(); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// objectFirst words the errors of os.File as all others here.
+func objectFirst(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %s: %w", pe.Path, pe.Op, pe.Err)
+	}
+	return err
 }
 
 func (t *Target) own(f *spool.File) error {

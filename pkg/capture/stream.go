@@ -51,8 +51,11 @@ func (s *stream) fill(to int64) error {
 func (t *Target) Stream(ctx context.Context, w io.Writer) (*Report, error) {
 	s := &stream{w: w, zero: make([]byte, 64<<10)}
 	r, err := t.Stop(ctx, s)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.fill(s.size)
 	}
-	return r, s.fill(s.size)
+	if err != nil {
+		return nil, objectFirst(err)
+	}
+	return r, nil
 }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vigil/pkg/cli"
+	"vigil/pkg/gate"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"corecap": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata"})
+}
+
+// params gives each script the PID of a sleeping process.
+func params(dir string) testscript.Params {
+	return testscript.Params{
+		Dir: dir,
+		Setup: func(env *testscript.Env) error {
+			sleeper := exec.Command("sleep", "600")
+			if err := sleeper.Start(); err != nil {
+				return err
+			}
+			env.Defer(func() {
+				sleeper.Process.Kill()
+				sleeper.Wait()
+			})
+			env.Setenv("PID", strconv.Itoa(sleeper.Process.Pid))
+			return nil
+		},
+	}
+}
+
+func TestLiveScripts(t *testing.T) {
+	gate.Need(t, "ptrace")
+	testscript.Run(t, params("testdata/live"))
+}
+
+func TestTerminal(t *testing.T) {
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(stdout *os.File) { os.Stdout = stdout }(os.Stdout)
+	os.Stdout = pty
+	defer pty.Close()
+	var stderr strings.Builder
+	env := &cli.Env{Tool: tool, Stdout: pty, Stderr: &stderr, Log: cli.NewLog("corecap", &stderr)}
+	if code := run(env, []string{"-o", "-", "1"}); code != cli.ExitUsage || !strings.Contains(stderr.String(), "stdout is a terminal") {
+		t.Errorf("code %d: %s", code, &stderr)
+	}
+}
+
+// The full disk is real, so it needs a mount.
+func TestRootScripts(t *testing.T) {
+	gate.Need(t, "root", "ptrace", "tmpfs")
+	testscript.Run(t, params("testdata/root"))
+}
