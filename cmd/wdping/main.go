@@ -34,12 +34,13 @@ var tool = cli.Tool{
 func main() { cli.Main(tool, run) }
 
 func run(env *cli.Env, args []string) int {
-	c := watchdog.Config{Conditions: &condition.Set{}}
+	var conditions condition.Set
+	c := watchdog.Config{Conditions: &conditions}
 	var holds string
 	var holdMax time.Duration
 	var status bool
 	flags := env.Flags()
-	c.Conditions.Flags(flags)
+	conditions.Flags(flags)
 	flags.StringVar(&c.Device, "device", watchdog.DefaultPath, "watchdog `NODE`; none to do without")
 	flags.DurationVar(&c.Timeout, "timeout", time.Minute, "the device resets the machine after this `time` without a ping: whole seconds")
 	flags.DurationVar(&c.Interval, "interval", 0, "`time` between pings, at most a third of -timeout (default a quarter)")
@@ -66,6 +67,8 @@ func run(env *cli.Env, args []string) int {
 		return env.Usage("-device: want a node, or none")
 	case status:
 		return tellStatus(env, c.Device)
+	case conditions.Len() == 0:
+		return env.Usage("no condition: a watchdog that is pinged whatever happens watches nothing")
 	case c.Grace < 0:
 		return env.Usage("-grace %s: want 0 or more", c.Grace)
 	case holdMax <= 0:

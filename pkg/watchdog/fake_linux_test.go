@@ -89,6 +89,13 @@ func (f *fake) said() string {
 	return s
 }
 
+// fail makes an ioctl fail from now on.
+func (f *fake) fail(request uint, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse[request] = err
+}
+
 func (f *fake) count(call string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

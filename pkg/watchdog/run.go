@@ -25,6 +25,13 @@ const (
 	Unknown                 // nothing could be read back
 )
 
+// Conditions is what must be well. *condition.Set is one.
+type Conditions interface {
+	Check() error
+	Has(id string) bool
+	Judge(clock func() condition.Clock, holder condition.Holder, grace time.Duration) []condition.Verdict
+}
+
 // Config says what to feed, how fast, and on what conditions.
 type Config struct {
 	Device     string        // node; "" for none
@@ -33,8 +40,8 @@ type Config struct {
 	Grace      time.Duration // for a condition that has not held yet
 	Stay       bool          // leave the device armed at the end
 	DryRun     bool          // do all but touch the device
-	Conditions *condition.Set
-	Holds      *hold.Reader // nil without
+	Conditions Conditions
+	Holds      *hold.Reader // nil without; Run keeps it, also after its end
 	Out        func(Event)  // called from one goroutine at a time
 	Ready      func() error // called once, when the conditions are being judged
 
@@ -45,8 +52,6 @@ type Config struct {
 // blame. It does not open the device, but it must be there.
 func (c *Config) Check() error {
 	switch {
-	case c.Conditions.Len() == 0:
-		return cli.Usagef("no condition: a watchdog that is pinged whatever happens watches nothing; see -fresh, -pidfile, -exists, -absent")
 	case c.Timeout < MinTimeout || c.Timeout%time.Second != 0 || c.Timeout/time.Second > math.MaxInt32:
 		return cli.Usagef("-timeout %s: want whole seconds, at least %s", c.Timeout, MinTimeout)
 	case c.Interval != 0 && c.Interval < minInterval:
