@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"debug/elf"
 	"fmt"
 	"io"
 	"os"
@@ -257,10 +256,9 @@ func TestEndedFirstThread(t *testing.T) {
 	if r.Threads != 1 || r.Bytes < 10000 {
 		t.Errorf("report %+v", r)
 	}
-	if f, err := elf.Open(core); err != nil {
-		t.Error(err)
-	} else {
-		f.Close()
+	b, err := os.ReadFile(sidecarPath(core))
+	if err != nil || !strings.Contains(string(b), `"exe":"`+l.Path+`"`) {
+		t.Errorf("%s, %v", b, err)
 	}
 	l.goesOn(t)
 }

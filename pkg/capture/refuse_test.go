@@ -64,7 +64,7 @@ func TestRefuses(t *testing.T) {
 	})
 	l.goesOn(t)
 	syscall.Kill(l.pid, syscall.SIGKILL)
-	eventually(t, "a zombie", func() bool { return l.state(t).State == 'Z' })
+	eventually(t, "the end of all threads", target.process.Exited)
 	refused(l.pid, false, "is a zombie")
 	if _, err := target.Stream(context.Background(), io.Discard); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a process that ended: %v", err)

@@ -73,25 +73,41 @@ func (t *Target) inspect(force bool) (err error) {
 	case t.status.TracerPID != 0:
 		return t.traced(t.status.TracerPID)
 	}
-	if t.Dumpable, err = procfs.Dumpable(t.PID, t.status.UID[1]); err != nil {
+	id := t.living()
+	if t.Dumpable, err = procfs.Dumpable(id, t.status.UID[1]); err != nil {
 		return err
 	}
-	if t.Exe, err = procfs.Exe(t.PID); err != nil {
+	if t.Exe, err = procfs.Exe(id); err != nil {
 		return t.explain(err)
 	}
 	if !t.Dumpable && !force {
 		return fmt.Errorf("pid %d: is not dumpable (it changed its uid, or asked for it with PR_SET_DUMPABLE): it may hold secrets; -force captures it", t.PID)
 	}
-	if t.args, err = procfs.Cmdline(t.PID); err != nil {
+	if t.args, err = procfs.Cmdline(id); err != nil {
 		return err
 	}
-	return t.checkClass()
+	return t.checkClass(id)
+}
+
+// living is the id of a thread that lives. The first thread may have ended
+// before the others: then /proc shows no memory below the id of the process.
+func (t *Target) living() int {
+	if t.stat.State != 'Z' {
+		return t.PID
+	}
+	tids, _ := procfs.Tasks(t.PID)
+	for _, tid := range tids {
+		if st, err := procfs.ReadTaskStat(t.PID, tid); err == nil && st.State != 'Z' && st.State != 'X' {
+			return tid
+		}
+	}
+	return t.PID
 }
 
 // checkClass refuses a program whose registers have another form. A target
 // whose file cannot be opened passes; its registers tell it later.
-func (t *Target) checkClass() error {
-	f, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/exe")
+func (t *Target) checkClass(id int) error {
+	f, err := os.Open("/proc/" + strconv.Itoa(id) + "/exe")
 	if err != nil {
 		return nil
 	}
