@@ -40,7 +40,7 @@ type Core struct {
 	due     []int32
 	rejects [heartbeat.Future + 1]uint64
 
-	shortest time.Duration // interval of those watched
+	shortest time.Duration // interval of those watched; 0: none
 	stallEnd time.Duration
 	stalled  time.Duration // sum of all stalls
 }
@@ -146,8 +146,11 @@ func (c *Core) Survey() {
 	}
 }
 
+// tighten takes e's interval into account, or a fifth of its deadline where the
+// operator wants to hear of silence sooner than the sender beats.
 func (c *Core) tighten(e *entry) {
-	if i := e.rhythm(); c.shortest == 0 || i < c.shortest {
+	dead, _ := c.timeout(e)
+	if i := min(e.rhythm(), dead/5); c.shortest == 0 || i < c.shortest {
 		c.shortest = i
 	}
 }

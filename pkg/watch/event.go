@@ -33,7 +33,7 @@ type Event struct {
 	Deadline time.Duration // the Age at which it is dead, holds aside
 	Seq      uint64
 	PID      int
-	File     string
+	File     string // absolute; "" where none was seen yet
 
 	Count uint64        // of rejected: files so far with this reason
 	Span  time.Duration // how long the stall was; how long the hold lasts yet

@@ -35,7 +35,7 @@ func TestRejected(t *testing.T) {
 
 // TestHalfWritten: what may be caught half-way is looked at three times.
 func TestHalfWritten(t *testing.T) {
-	for looks := range 5 {
+	for looks := range 4 {
 		s := begin(t, nil, func(s *sim) { s.beat("a", nil) })
 		s.log()
 		s.run(2 * time.Second)

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -269,6 +270,9 @@ func (w *Watcher) emit(ev Event) {
 	if ev.Kind == Transition {
 		if key := w.core.ids[ev.ID]; w.core.entries[key].source != noSource {
 			ev.File = w.sources[w.core.entries[key].source].file(ev.ID)
+			if abs, err := filepath.Abs(ev.File); err == nil {
+				ev.File = abs
+			}
 		}
 	}
 	w.opt.Emit(ev)

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vigil/pkg/boottime"
+	"vigil/pkg/heartbeat"
+	"vigil/pkg/hold"
+	"vigil/pkg/rundir"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"hbwatch": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			// A run directory is its owner's alone, whatever the umask.
+			return os.Chmod(env.WorkDir, 0o755)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"beat":  command(beat),
+			"await": command(await),
+			"lease": command(lease),
+		},
+	})
+}
+
+// command makes a command of the scripts. Words with a slash, and those behind
+// the first one of await, name files.
+func command(f func(file func(string) string, args []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(f(ts.MkAbs, args)) }
+}
+
+// beat writes one record, of a time that the flags choose, into FILE.
+func beat(file func(string) string, args []string) error {
+	fs := flag.NewFlagSet("beat", flag.ContinueOnError)
+	ago := fs.Duration("ago", 0, "")
+	interval := fs.Duration("interval", time.Second, "")
+	ttl := fs.Duration("ttl", 0, "")
+	status := fs.String("status", "ok", "")
+	boot := fs.String("boot", "", "")
+	seq := fs.Uint64("seq", 7, "")
+	starting := fs.Duration("starting", 0, "")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	path := file(fs.Arg(0))
+	id, _ := heartbeat.FileID(filepath.Base(path))
+	word, err := heartbeat.ParseStatus(*status)
+	if err != nil {
+		return err
+	}
+	if *boot == "" {
+		if *boot, err = boottime.ID(); err != nil {
+			return err
+		}
+	}
+	wall := time.Now().Add(-*ago)
+	r := heartbeat.Record{
+		ID: id, PID: 4242, Boot: *boot, Seq: *seq, Status: word, Msg: "\x1b[31mevil\n",
+		BTMS: (boottime.Now() - *ago).Milliseconds(), TSMS: wall.UnixMilli(), StartMS: wall.Add(-*starting).UnixMilli(),
+		IntervalMS: interval.Milliseconds(), TTLMS: ttl.Milliseconds(),
+	}
+	b, err := heartbeat.AppendBlock(nil, &r, 0)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// await waits until FILE matches PATTERN. Its patience is that of a test that
+// must not depend on the machine's speed.
+func await(file func(string) string, args []string) error {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	if err != nil {
+		return err
+	}
+	var b []byte
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if b, _ = os.ReadFile(file(args[1])); pattern.Match(b) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: no %q in\n%s", args[1], args[0], b)
+}
+
+// lease takes a hold on ID in DIR for TTL, and with TTL 0 releases it.
+func lease(file func(string) string, args []string) error {
+	d, err := rundir.Open(file(args[0]))
+	if err != nil {
+		return err
+	}
+	ttl, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	if ttl == 0 {
+		_, err = hold.Release(d, args[1], "", true)
+	} else {
+		_, err = hold.Take(d, args[1], "root", "gdb", ttl)
+	}
+	return err
+}
