@@ -49,8 +49,9 @@ type Holder interface {
 // set-up goes: nobody but a person mends it.
 type probe interface {
 	// look gives "" when the condition holds, else why it does not. It reads
-	// the clock after it has looked: a record is never from after that.
-	look(clock func() Clock) string
+	// the clock after it has looked: a record is never from after that. What
+	// says that it is starting may do so for grace.
+	look(clock func() Clock, grace time.Duration) string
 	// check refuses what must not be relied on, at the start.
 	check() error
 	// renew lets the clock start afresh at now.
@@ -111,14 +112,13 @@ func (s *Set) Judge(clock func() Clock, holder Holder, grace time.Duration) []Ve
 		if !s.started {
 			e.since = c.Boot
 		}
-		verdicts = append(verdicts, e.judge(clock, holder, grace, slept))
+		verdicts = append(verdicts, e.judge(c.Boot, clock, holder, grace, slept))
 	}
 	s.started, s.suspended = true, c.Suspended
 	return verdicts
 }
 
-func (e *entry) judge(clock func() Clock, holder Holder, grace time.Duration, slept bool) Verdict {
-	now := clock().Boot
+func (e *entry) judge(now time.Duration, clock func() Clock, holder Holder, grace time.Duration, slept bool) Verdict {
 	if holder != nil {
 		if l, ok := holder.Active(e.id, now); ok {
 			e.held = true
@@ -129,12 +129,12 @@ func (e *entry) judge(clock func() Clock, holder Holder, grace time.Duration, sl
 		e.held, e.since = false, now
 		e.probe.renew(now)
 	}
-	reason := e.probe.look(clock)
+	reason := e.probe.look(clock, grace)
 	switch {
 	case reason == "":
 		e.once = true
 		return Verdict{e.id, Holds, "", true}
-	case !e.once && clock().Boot-e.since < grace:
+	case !e.once && now-e.since < grace:
 		return Verdict{e.id, Waiting, reason, false}
 	}
 	return Verdict{e.id, Fails, reason, e.once}

@@ -29,9 +29,9 @@ type scripted struct {
 	renewed []time.Duration
 }
 
-func (p *scripted) look(func() Clock) string { p.looks++; return p.reason }
-func (p *scripted) check() error             { return nil }
-func (p *scripted) renew(now time.Duration)  { p.renewed = append(p.renewed, now) }
+func (p *scripted) look(func() Clock, time.Duration) string { p.looks++; return p.reason }
+func (p *scripted) check() error                            { return nil }
+func (p *scripted) renew(now time.Duration)                 { p.renewed = append(p.renewed, now) }
 
 // holder excuses ids until a time.
 type holder map[string]time.Duration
@@ -230,10 +230,10 @@ func TestExistsAbsent(t *testing.T) {
 		{filepath.Join(file, "under"), "not a directory", ""},
 		{dangling, missing, "present"},
 	} {
-		if got := (existsProbe{tt.path}).look(clock); got != tt.exists {
+		if got := (existsProbe{tt.path}).look(clock, 0); got != tt.exists {
 			t.Errorf("-exists %s: %q, want %q", tt.path, got, tt.exists)
 		}
-		if got := (absentProbe{tt.path}).look(clock); got != tt.absent {
+		if got := (absentProbe{tt.path}).look(clock, 0); got != tt.absent {
 			t.Errorf("-absent %s: %q, want %q", tt.path, got, tt.absent)
 		}
 	}

@@ -104,7 +104,7 @@ func (p *fileProbe) renew(now time.Duration) { p.watch.renew(now) }
 
 func (p *fileProbe) check() error { return refuseWritable(p.path) }
 
-func (p *fileProbe) look(clock func() Clock) string {
+func (p *fileProbe) look(clock func() Clock, _ time.Duration) string {
 	var st syscall.Stat_t
 	err := syscall.Stat(p.path, &st)
 	c := clock()
@@ -163,7 +163,7 @@ func (p *beatProbe) read() (heartbeat.Record, rundir.Info, error) {
 	return heartbeat.Read(p.dir, path.Base(p.path))
 }
 
-func (p *beatProbe) look(clock func() Clock) string {
+func (p *beatProbe) look(clock func() Clock, grace time.Duration) string {
 	if p.beat.boot == "" {
 		id, err := boottime.ID()
 		if err != nil {
@@ -182,7 +182,7 @@ func (p *beatProbe) look(clock func() Clock) string {
 	case err != nil:
 		return cause(err)
 	}
-	return p.beat.judge(r, mark{info.Dev, info.Ino, info.Size, info.ModTime.UnixNano()}, c, p.within)
+	return p.beat.judge(r, mark{info.Dev, info.Ino, info.Size, info.ModTime.UnixNano()}, c, p.within, grace)
 }
 
 // beat is the memory of one heartbeat. Of this boot it is judged by bt_ms; of
@@ -190,12 +190,16 @@ func (p *beatProbe) look(clock func() Clock) string {
 type beat struct {
 	boot  string
 	watch watch
-	last  int64 // greatest bt_ms seen of this boot
+	last  int64         // greatest bt_ms seen of this boot
+	start time.Duration // when it was first seen starting, in a row; 0 if it is not
 }
 
-func (b *beat) renew(now time.Duration) { b.watch.renew(now) }
+func (b *beat) renew(now time.Duration) {
+	b.watch.renew(now)
+	b.start = 0
+}
 
-func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within time.Duration) string {
+func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within, grace time.Duration) string {
 	if !r.Foreign && r.Boot == b.boot {
 		bt := time.Duration(r.BTMS) * time.Millisecond
 		switch {
@@ -215,7 +219,16 @@ func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within time.Duration) 
 	if reason := b.watch.stale(c.Boot, within); reason != "" {
 		return reason
 	}
+	if r.Status != heartbeat.Starting {
+		b.start = 0
+	} else if b.start == 0 {
+		b.start = c.Boot
+	}
 	switch r.Status {
+	case heartbeat.Starting:
+		if took := c.Boot - b.start; took >= grace {
+			return fmt.Sprintf("status starting for %s", round(took))
+		}
 	case heartbeat.Error, heartbeat.Stopping:
 		return "status " + r.Status.String()
 	case heartbeat.Held:

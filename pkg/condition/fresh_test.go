@@ -49,6 +49,13 @@ func TestBeat(t *testing.T) {
 			{100_000, with(100_000, heartbeat.Stopping), 1, "status stopping"},
 			{100_000, with(100_000, heartbeat.Held), 1, "status held, but no hold is seen"},
 		}},
+		{"starting, for a grace of 20 s", []look{
+			{100_000, with(100_000, heartbeat.Starting), 1, ""},
+			{119_999, with(119_000, heartbeat.Starting), 1, ""},
+			{120_000, with(119_000, heartbeat.Starting), 1, "status starting for 20s"},
+			{121_000, ok(121_000), 1, ""},
+			{122_000, with(122_000, heartbeat.Starting), 1, ""},
+		}},
 		{"from the future", []look{
 			{100_000, ok(101_001), 1, "rejected: future"},
 			{100_000, ok(101_000), 1, ""}, // clocks read apart
@@ -77,7 +84,7 @@ func TestBeat(t *testing.T) {
 			b := beat{boot: thisBoot}
 			for _, l := range tt.looks {
 				c := Clock{Boot: time.Duration(l.at) * time.Millisecond, WallNS: (1_000_000_000_000 + l.at) * 1e6}
-				got := b.judge(l.r, mark{mtimeNS: l.mark * 1e6}, c, 15*time.Second)
+				got := b.judge(l.r, mark{mtimeNS: l.mark * 1e6}, c, 15*time.Second, 20*time.Second)
 				if got != l.want {
 					t.Errorf("at %d ms: %q, want %q", l.at, got, l.want)
 				}
@@ -91,7 +98,7 @@ func TestClockAfresh(t *testing.T) {
 	b := beat{boot: thisBoot}
 	r := heartbeat.Record{Boot: thisBoot, BTMS: 100_000}
 	at := func(ms int64) string {
-		return b.judge(r, mark{}, Clock{Boot: time.Duration(ms) * time.Millisecond}, 15*time.Second)
+		return b.judge(r, mark{}, Clock{Boot: time.Duration(ms) * time.Millisecond}, 15*time.Second, 0)
 	}
 	if got := at(101_000); got != "" {
 		t.Fatal(got)
@@ -116,7 +123,7 @@ func TestFileLook(t *testing.T) {
 	c := &sim{Clock{Boot: time.Hour, WallNS: 1_000_000 * 1e9}}
 	look := func(want string) {
 		t.Helper()
-		if got := p.look(c.read); got != want {
+		if got := p.look(c.read, 0); got != want {
 			t.Errorf("at %s: %q, want %q", c.Boot, got, want)
 		}
 	}
@@ -173,7 +180,7 @@ func TestFileFirstSight(t *testing.T) {
 		{1_000_015, ""}, {1_000_016, "silent for 16s, want 15s"}, {999_999, "no change seen yet"},
 	} {
 		p := &fileProbe{path: name, within: 15 * time.Second}
-		if got := p.look((&sim{Clock{Boot: time.Second, WallNS: tt.wall * 1e9}}).read); got != tt.want {
+		if got := p.look((&sim{Clock{Boot: time.Second, WallNS: tt.wall * 1e9}}).read, 0); got != tt.want {
 			t.Errorf("wall clock %d: %q, want %q", tt.wall, got, tt.want)
 		}
 	}
@@ -189,7 +196,7 @@ func TestBeatLook(t *testing.T) {
 	clock := func() Clock { return Clock{Boot: boottime.Now()} }
 	look := func(want string) {
 		t.Helper()
-		if got := p.look(clock); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		if got := p.look(clock, 0); !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

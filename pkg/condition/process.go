@@ -53,7 +53,7 @@ func (p *pidProbe) renew(time.Duration) {}
 
 func (p *pidProbe) check() error { return refuseWritable(p.path) }
 
-func (p *pidProbe) look(func() Clock) string {
+func (p *pidProbe) look(func() Clock, time.Duration) string {
 	pid, m, err := readPID(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return missing
@@ -125,7 +125,7 @@ type existsProbe struct{ path string }
 func (p existsProbe) renew(time.Duration) {}
 func (p existsProbe) check() error        { return nil }
 
-func (p existsProbe) look(func() Clock) string {
+func (p existsProbe) look(func() Clock, time.Duration) string {
 	var st syscall.Stat_t
 	err := syscall.Stat(p.path, &st)
 	switch {
@@ -144,7 +144,7 @@ type absentProbe struct{ path string }
 func (p absentProbe) renew(time.Duration) {}
 func (p absentProbe) check() error        { return nil }
 
-func (p absentProbe) look(func() Clock) string {
+func (p absentProbe) look(func() Clock, time.Duration) string {
 	var st syscall.Stat_t
 	err := syscall.Lstat(p.path, &st)
 	switch {

@@ -48,7 +48,7 @@ func TestPidfileLook(t *testing.T) {
 	p := &pidProbe{path: name}
 	look := func(want string) {
 		t.Helper()
-		if got := p.look(nil); got != want {
+		if got := p.look(nil, 0); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -71,7 +71,7 @@ func TestPidfileLook(t *testing.T) {
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); p.look(nil) == ""; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); p.look(nil, 0) == ""; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a killed process still holds after 30s")
 		}

@@ -100,7 +100,8 @@ func defuse(fd int) {
 }
 
 // Device is an open watchdog. It is armed from its opening on. Ping and Disarm must
-// not run at the same time.
+// not run at the same time. Keep it reachable: the garbage collector would close
+// it without the magic character, and T later the machine resets.
 type Device struct {
 	Info     Info
 	Identity string
@@ -108,10 +109,6 @@ type Device struct {
 	fd       int
 	kernel   kernel
 }
-
-// reachable keeps the open device from the garbage collector, which would close
-// it without the magic character: T later the machine resets.
-var reachable *Device
 
 // openReal opens the device at node, which arms it. When it fails, nothing is
 // left armed. EBUSY names who has it.
@@ -124,7 +121,6 @@ func openReal(node string) (*Device, error) {
 	if errors.Is(err, unix.EBUSY) {
 		err = fmt.Errorf("%w: held by %s", err, holderNames(info.holders("/proc")))
 	}
-	reachable = d
 	return d, err
 }
 

@@ -26,7 +26,7 @@ func TestPace(t *testing.T) {
 }
 
 // world is a simulation of the pinging thread, the judging side and the timer
-// of the device. A wake-up is late by up to late; the judge answers after delay.
+// of the device. A wake-up is late by up to late; what the judge saw counts from the next wake-up on.
 type world struct {
 	t      *testing.T
 	rnd    *rand.Rand
@@ -35,7 +35,6 @@ type world struct {
 	order  order
 	hung   bool // the judge does not answer
 	late   time.Duration
-	delay  time.Duration
 	pings  []time.Duration
 	events []string
 }
@@ -57,7 +56,6 @@ func (w *world) run(d time.Duration, v condition.Verdict) {
 			w.events = append(w.events, states[change.State]+" "+change.ID)
 		}
 		if !w.hung {
-			// The look began now; its answer counts from the next wake-up on.
 			w.order.Verdict, w.order.at = v, w.now
 		}
 		w.now += again

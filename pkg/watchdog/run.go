@@ -119,6 +119,7 @@ func Run(done <-chan struct{}, c Config) (Outcome, error) {
 	}
 	outcome := r.end(err)
 	r.flush(flushLimit)
+	runtime.KeepAlive(r) // and with it the device, up to here
 	return outcome, err
 }
 

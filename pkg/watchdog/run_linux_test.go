@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -326,25 +325,6 @@ func TestDeafReader(t *testing.T) {
 	}
 }
 
-func TestTellerCountsWhatItDrops(t *testing.T) {
-	gate, got := make(chan struct{}), make(chan string, 100)
-	tl := newTeller(func(e Event) { <-gate; got <- e.Text })
-	for range 70 {
-		tl.tell(Event{Text: "x"})
-	}
-	close(gate)
-	tl.flush(generous)
-	var lines []string
-	for len(got) > 0 {
-		lines = append(lines, <-got)
-	}
-	// One is in the hands of the reader already, or not yet.
-	text := strings.Join(lines, " ")
-	if !strings.Contains(text, " messages dropped: whoever reads them is too slow x") {
-		t.Errorf("%d lines: %s", len(lines), text)
-	}
-}
-
 func TestHold(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -385,63 +365,5 @@ func TestHold(t *testing.T) {
 	r.await("starving", 1)
 	if r.told("hold") != 1 || r.told("hold_end") != 1 || strings.Contains(r.text(), "other") {
 		t.Errorf("told\n%s", r.text())
-	}
-}
-
-func TestCheck(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var usage *cli.UsageError
-	for _, tt := range []struct {
-		name   string
-		change func(*Config)
-		want   string // part of the error
-		usage  bool
-	}{
-		{"good", func(*Config) {}, "", false},
-		{"short timeout", func(c *Config) { c.Timeout = 999 * time.Millisecond }, "-timeout 999ms: want whole seconds", true},
-		{"odd timeout", func(c *Config) { c.Timeout = 1500 * time.Millisecond }, "-timeout 1.5s: want whole seconds", true},
-		{"timeout over 32 bits", func(c *Config) { c.Timeout = 1 << 31 * time.Second }, "want whole seconds", true},
-		{"no timeout", func(c *Config) { c.Timeout = 0 }, "-timeout 0s: ", true},
-		{"interval over a third", func(c *Config) { c.Interval = 20001 * time.Millisecond }, "want at most a third of the timeout, 20s", true},
-		{"interval of a third", func(c *Config) { c.Interval = 20 * time.Second }, "", false},
-		{"tiny interval", func(c *Config) { c.Interval = time.Millisecond }, "-interval 1ms: want at least 10ms", true},
-		{"negative interval", func(c *Config) { c.Interval = -time.Second }, "-interval -1s: ", true},
-		{"no such device", func(c *Config) { c.Device = file + ".none" }, "no such file", false},
-		{"file as device", func(c *Config) { c.Device = file }, "is a regular file", true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := config(t, newFake(t), file)
-			c.Device = ""
-			tt.change(&c)
-			err := c.Check()
-			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
-				t.Errorf("%v, want %q", err, tt.want)
-			}
-			if errors.As(err, &usage) != tt.usage {
-				t.Errorf("%v: usage %t, want %t", err, !tt.usage, tt.usage)
-			}
-		})
-	}
-	c := config(t, newFake(t), file)
-	c.Device = file + ".none"
-	if err := c.Check(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v does not match fs.ErrNotExist", err)
-	}
-}
-
-func TestEventLine(t *testing.T) {
-	e := Event{
-		TimeMS: 1763820000123, Name: "hold", ID: "svc", By: "root", Reason: "g\x1bdb", Left: 90 * time.Second,
-		Device: "/dev/watchdog", T: time.Minute, DryRun: true, Text: "for people",
-	}
-	want := `{"time":"2025-11-22T14:00:00.123Z","event":"hold","id":"svc","reason":"g\\x1bdb","by":"root","device":"/dev/watchdog","left_ms":90000,"timeout_ms":60000,"dry_run":true}` + "\n"
-	if got := string(e.Line()); got != want {
-		t.Errorf("have %s\nwant %s", got, want)
-	}
-	if got, want := string((&Event{Name: "feeding"}).Line()), `{"time":"1970-01-01T00:00:00.000Z","event":"feeding"}`+"\n"; got != want {
-		t.Errorf("have %s\nwant %s", got, want)
 	}
 }
