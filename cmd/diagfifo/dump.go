@@ -1,0 +1,54 @@
+package main
+
+import (
+	"strconv"
+
+	"vigil/pkg/cli"
+	"vigil/pkg/diag"
+	"vigil/pkg/heartbeat"
+)
+
+var dumpTool = cli.Tool{
+	Name:     "dump",
+	Synopsis: "diagfifo dump [-id NAME] -pid N | -pidfile FILE",
+	Summary:  "Explains a running process, without stopping it: prints one JSON object, schema " + diag.Schema + ".",
+	Exits: []cli.Exit{
+		{Code: cli.ExitOK, Meaning: "printed; what could not be read is null, and errors says why"},
+		{Code: cli.ExitUsage, Meaning: "wrong usage"},
+		{Code: cli.ExitSystem, Meaning: "there is no such process"},
+	},
+}
+
+func dump(env *cli.Env, args []string) int {
+	env = env.Command(dumpTool)
+	var t targetFlags
+	fs := env.Flags()
+	t.add(fs)
+	id := fs.String("id", "", "`name` of the service (default the process id)")
+	if code, done := env.Parse(fs, args); done {
+		return code
+	}
+	if fs.NArg() != 0 {
+		return env.Usage("want no argument, have %d", fs.NArg())
+	}
+	if *id != "" && !heartbeat.ValidID(*id) {
+		return env.Usage("-id %q: want 1 to 64 of A-Za-z0-9._- not starting with . or -", *id)
+	}
+	target, err := t.open()
+	if err != nil {
+		return env.Fail(err)
+	}
+	text, err := diag.DumpTarget(env.Done, *id, target)
+	if err != nil {
+		return env.Fail(err)
+	}
+	return env.Print(text)
+}
+
+func number(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 1 {
+		return 0, errPID
+	}
+	return int(n), nil
+}

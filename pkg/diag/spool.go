@@ -1,0 +1,107 @@
+package diag
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vigil/pkg/heartbeat"
+	"vigil/pkg/jsonline"
+	"vigil/pkg/rundir"
+)
+
+// Spool is a directory with the latest dumps of each id, ID_PID_TIME.json.
+type Spool struct {
+	dir  *rundir.Dir
+	keep int
+}
+
+// OpenSpool opens a directory, trusted as rundir says, to keep the latest keep
+// dumps of each id in it, at least 1.
+func OpenSpool(path string, keep int) (*Spool, error) {
+	dir, err := rundir.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Spool{dir, max(1, keep)}, nil
+}
+
+// stamp writes a time as 20060102T150405.000Z: fixed in width, so that names
+// sort as times do.
+func stamp(t time.Time) string {
+	return strings.NewReplacer("-", "", ":", "").Replace(string(jsonline.AppendTime(nil, t.UnixMilli())))
+}
+
+// isStamp says whether s has the shape of a stamp.
+func isStamp(s string) bool {
+	shape := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return '0'
+		}
+		return r
+	}
+	return strings.Map(shape, s) == "00000000T000000.000Z"
+}
+
+// Keep writes a dump, and removes the oldest of id beyond the limit. The name
+// that is given back is that of the file.
+func (s *Spool) Keep(id string, pid int, now time.Time, text []byte) (name string, err error) {
+	for range 100 {
+		name = fmt.Sprintf("%s_%d_%s.json", id, pid, stamp(now))
+		err = s.dir.Create(name, text, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		now = now.Add(time.Millisecond) // two within one, or a clock set back
+	}
+	if err != nil {
+		return "", err
+	}
+	return name, s.prune(id)
+}
+
+// prune goes by the time in the name, not by the file's, which anybody who may
+// write the file can set. What was not made here is not removed.
+func (s *Spool) prune(id string) error {
+	names, err := s.dir.Names()
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !isDump(name, id) || !s.ours(name) })
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(when(b), when(a)) })
+	for _, name := range names[min(len(names), s.keep):] {
+		if err := s.dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spool) ours(name string) bool {
+	f, info, err := s.dir.OpenFile(name, os.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return info.UID == os.Geteuid() && info.Nlink == 1
+}
+
+// isDump says whether name is one that Keep gives for id.
+func isDump(name, id string) bool {
+	rest, ok := strings.CutPrefix(name, id+"_")
+	if !ok || !heartbeat.ValidID(id) {
+		return false
+	}
+	rest, ok = strings.CutSuffix(rest, ".json")
+	pid, at, _ := strings.Cut(rest, "_")
+	n, err := strconv.Atoi(pid)
+	return ok && err == nil && n > 0 && strconv.Itoa(n) == pid && isStamp(at)
+}
+
+// when is the time in a name that isDump has accepted.
+func when(name string) string { return name[strings.LastIndexByte(name, '_')+1:] }
