@@ -43,8 +43,9 @@ func run(env *cli.Env, args []string) int {
 		return env.Usage("%v", err)
 	}
 	// An output that may not grow is then an error, not a death with the
-	// target in hand (setrlimit(2), RLIMIT_FSIZE).
-	signal.Ignore(syscall.SIGXFSZ)
+	// target in hand (setrlimit(2), RLIMIT_FSIZE), and a Ctrl-Z does not leave
+	// the target stopped as well.
+	signal.Ignore(syscall.SIGXFSZ, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 	if *out == "-" && spool.Terminal(os.Stdout) {
 		return env.Usage("stdout is a terminal: a core does not go there")
 	}

@@ -19,7 +19,7 @@ import (
 
 const (
 	// stopLimit is how long a thread that is ready to run is waited for.
-	stopLimit = time.Second
+	stopLimit = 2 * time.Second
 
 	// stallLimit is how long the target may stand while the copy does not move: a
 	// reader of the pipe that is itself stopped, a disk that hangs, memory served

@@ -29,7 +29,7 @@ import (
 // cannot be stopped. All others stand still meanwhile, so it is given up soon;
 // a thread that only waits for a CPU is waited for much longer.
 const (
-	sleeperLimit = 20 * time.Millisecond
+	sleeperLimit = 100 * time.Millisecond
 	spin         = 2 * time.Millisecond // of yielding before the waiter starts to sleep
 )
 
