@@ -12,17 +12,18 @@ import (
 
 // Event is something to tell: to programs by its members, to people by Text.
 type Event struct {
-	TimeMS int64  // wall clock, since 1970
-	Name   string // "" for what only people want to know
-	ID     string
-	Reason string
-	By     string        // who holds
-	Left   time.Duration // until the hold ends
-	Device string
-	T      time.Duration // the timeout of an armed device
-	DryRun bool
-	Text   string
-	Grave  bool // a person should look
+	TimeMS   int64  // wall clock, since 1970
+	Name     string // "" for what only people want to know
+	ID       string
+	Reason   string
+	By       string        // who holds
+	Left     time.Duration // until the hold ends
+	Device   string
+	Identity string        // of the device
+	T        time.Duration // the timeout of an armed device
+	DryRun   bool
+	Text     string
+	Grave    bool // a person should look
 }
 
 // Line gives the event as one JSON line.
@@ -32,7 +33,7 @@ func (e *Event) Line() []byte {
 	w.Time("time", e.TimeMS)
 	w.Str("event", e.Name)
 	for _, m := range [...]struct{ key, value string }{
-		{"id", e.ID}, {"reason", e.Reason}, {"by", e.By}, {"device", e.Device},
+		{"id", e.ID}, {"reason", e.Reason}, {"by", e.By}, {"device", e.Device}, {"identity", e.Identity},
 	} {
 		if m.value != "" {
 			w.Str(m.key, cli.Escape(m.value))

@@ -28,9 +28,9 @@ func TestTellerCountsWhatItDrops(t *testing.T) {
 func TestEventLine(t *testing.T) {
 	e := Event{
 		TimeMS: 1763820000123, Name: "hold", ID: "svc", By: "root", Reason: "g\x1bdb", Left: 90 * time.Second,
-		Device: "/dev/watchdog", T: time.Minute, DryRun: true, Text: "for people",
+		Device: "/dev/watchdog", Identity: "softdog", T: time.Minute, DryRun: true, Text: "for people",
 	}
-	want := `{"time":"2025-11-22T14:00:00.123Z","event":"hold","id":"svc","reason":"g\\x1bdb","by":"root","device":"/dev/watchdog","left_ms":90000,"timeout_ms":60000,"dry_run":true}` + "\n"
+	want := `{"time":"2025-11-22T14:00:00.123Z","event":"hold","id":"svc","reason":"g\\x1bdb","by":"root","device":"/dev/watchdog","identity":"softdog","left_ms":90000,"timeout_ms":60000,"dry_run":true}` + "\n"
 	if got := string(e.Line()); got != want {
 		t.Errorf("have %s\nwant %s", got, want)
 	}

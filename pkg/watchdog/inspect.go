@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -204,8 +205,12 @@ func (i *Info) text(proc string) []byte {
 	for _, h := range holders {
 		line("holder", h.String())
 	}
-	if len(holders) == 0 {
-		line("holder", "none seen")
+	switch {
+	case len(holders) > 0:
+	case os.Geteuid() == 0:
+		line("holder", "none")
+	default:
+		line("holder", "none seen; only root sees all processes")
 	}
 	return b
 }

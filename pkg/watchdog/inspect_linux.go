@@ -36,6 +36,14 @@ func nodeNumber(node string) (number, error) {
 	return number{unix.Major(st.Rdev), unix.Minor(st.Rdev)}, nil
 }
 
+// checkAccess asks whether the device could be opened, without opening it.
+func checkAccess(node string) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, node, unix.W_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("%s: open for writing: %w", node, err)
+	}
+	return nil
+}
+
 // holder is a process that has the device open.
 type holder struct {
 	pid  int

@@ -70,7 +70,11 @@ func (c *Config) Check() error {
 	if err != nil {
 		return err
 	}
-	return info.checkTimeout(c.Timeout)
+	if err := info.checkTimeout(c.Timeout); err != nil || c.DryRun {
+		return err
+	}
+	// Better now than after the conditions have come to hold.
+	return checkAccess(c.Device)
 }
 
 // checkInterval leaves room for two pings to be lost.
@@ -243,7 +247,7 @@ func (r *runner) arm(p pace) (pace, error) {
 	if d.Info.attr["nowayout"] == "1" {
 		text += ", nowayout: it cannot be disarmed"
 	}
-	r.tell(Event{Name: "armed", Device: r.Device, Reason: d.Identity, T: real, Text: text, Grave: real != r.Timeout})
+	r.tell(Event{Name: "armed", Device: r.Device, Identity: d.Identity, T: real, Text: text, Grave: real != r.Timeout})
 	return newPace(real, r.Interval), nil
 }
 
@@ -255,20 +259,27 @@ func (r *runner) end(err error) Outcome {
 	if r.device == nil {
 		return Disarmed
 	}
-	outcome, text := Armed, ""
+	var outcome Outcome
+	var text, reason string
 	switch v := r.order.Load().current(boottime.Now()); {
 	case err != nil:
-		outcome, text = Unknown, "unknown (device is gone)"
-	case !pings(v.State):
-		text = "left armed: starving: " + describe(v)
-	case r.Stay:
-		text = "left armed: -exit stay"
-	default:
+		outcome, reason = Unknown, "device is gone"
+		text = "unknown (" + reason + ")"
+	case pings(v.State) && !r.Stay:
 		outcome, text = r.device.Disarm()
+		if outcome != Disarmed {
+			reason = text
+		}
+	default:
+		outcome, reason = Armed, "-exit stay"
+		if !pings(v.State) {
+			reason = "starving: " + describe(v)
+		}
+		text = "left armed: " + reason
 	}
 	names := [...]string{Disarmed: "disarmed", Armed: "left_armed", Unknown: "unknown"}
 	r.tell(Event{
-		Name: names[outcome], Device: r.Device, Reason: text,
+		Name: names[outcome], Device: r.Device, Reason: reason,
 		Text: r.Device + ": " + text, Grave: outcome != Disarmed,
 	})
 	return outcome
