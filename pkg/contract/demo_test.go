@@ -48,7 +48,7 @@ func strays(t *testing.T, dir string) (found []string) {
 func settle(condition func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
 		if condition() {
 			return true
 		}
@@ -56,19 +56,26 @@ func settle(condition func() bool) bool {
 	return false
 }
 
-// clean fails the test for each process or file that a script with this
-// TMPDIR left behind, and ends such processes.
-func clean(t *testing.T, dir string) {
+// sweep fails the test for each process that a script with this TMPDIR left
+// behind, and ends it.
+func sweep(t *testing.T, dir string) {
 	t.Helper()
-	if !settle(func() bool { return len(strays(t, dir)) == 0 }) {
-		for _, s := range strays(t, dir) {
-			t.Errorf("still running: %s", s)
-			pid, _, _ := strings.Cut(s, " ")
-			if n, err := strconv.Atoi(pid); err == nil {
-				_ = syscall.Kill(n, syscall.SIGKILL)
-			}
+	if settle(func() bool { return len(strays(t, dir)) == 0 }) {
+		return
+	}
+	for _, s := range strays(t, dir) {
+		t.Errorf("still running: %s", s)
+		pid, _, _ := strings.Cut(s, " ")
+		if n, err := strconv.Atoi(pid); err == nil {
+			_ = syscall.Kill(n, syscall.SIGKILL)
 		}
 	}
+}
+
+// clean does that, and fails the test for each file left behind, too.
+func clean(t *testing.T, dir string) {
+	t.Helper()
+	sweep(t, dir)
 	left, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -41,25 +41,68 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestReadmeWiring: an example wires the tools together, and every example is
-// shell that parses.
-func TestReadmeWiring(t *testing.T) {
-	wired := false
+// TestReadmeExamplesParse: every example is shell.
+func TestReadmeExamplesParse(t *testing.T) {
 	for _, example := range examples(read(t, "README.md")) {
 		check := exec.CommandContext(t.Context(), "/bin/sh", "-n")
 		check.Stdin = strings.NewReader(example)
 		if output, err := check.CombinedOutput(); err != nil {
 			t.Errorf("README.md: %v: %s in\n%s", err, output, example)
 		}
-		all := true
-		for _, tool := range []string{"hbsend", "hbwatch", "wdping"} {
-			all = all && strings.Contains(example, tool)
+	}
+}
+
+// between waits until what the wiring started serves, as a person who pastes
+// the next example would without noticing; finish ends it.
+const (
+	between = `
+n=0
+until [ -s "$VIGIL_DIR/hb/web.hb" ] && [ -p "$VIGIL_DIR/ctl/web/ctl" ] && grep -q '"to":"alive"' "$VIGIL_DIR/events"; do
+	n=$((n + 1))
+	[ "$n" -lt 600 ]
+	sleep 0.1
+done
+set -x
+`
+	finish = `
+set +x
+until [ -s "$VIGIL_DIR/ctl/web/last.dump" ]; do sleep 0.1; done
+jobs -p >"$VIGIL_DIR/jobs" # not in $(): a subshell has no jobs
+kill $(cat "$VIGIL_DIR/jobs")
+wait
+`
+)
+
+// TestReadmeWiring pastes the wiring, and then what can be done "at any time",
+// into a shell with a home of its own.
+func TestReadmeWiring(t *testing.T) {
+	script := "set -eu\n"
+	wired := false
+	for _, example := range examples(read(t, "README.md")) {
+		switch {
+		case strings.Contains(example, "hbsend -"):
+			script += example + between
+			wired = true
+		case wired:
+			script += example
 		}
-		wired = wired || all
 	}
 	if !wired {
-		t.Error("README.md: no example that wires hbsend, hbwatch and wdping together")
+		t.Fatal("README.md: no example starts hbsend")
 	}
+	if scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && scope[0] != '0' && os.Geteuid() != 0 {
+		script = regexp.MustCompile(`(?m)^corecap .*`).ReplaceAllString(script, ":")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(built(t), "dist") + ":" + os.Getenv("PATH")
+	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + path, "VIGIL_DIR="}, "/bin/sh", "-c", script+finish)
+	if got.code != 0 {
+		t.Errorf("exit status %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	if !strings.Contains(got.stdout, "alive") || !strings.Contains(got.stdout, "nonce=") {
+		t.Errorf("neither alive nor a nonce in\n%s", got.stdout)
+	}
+	sweep(t, dir)
 }
 
 func TestReadmePatterns(t *testing.T) {
