@@ -10,9 +10,9 @@ package rundir
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -122,48 +122,69 @@ func (d *Dir) Names() ([]string, error) {
 // Read reads a regular file of at most limit bytes. A longer one gives
 // ErrTooLong with the first limit bytes, anything but a regular file
 // ErrNotRegular; a missing one matches fs.ErrNotExist.
+//
+// It works on the bare descriptor: a watcher reads thousands of files a second,
+// and an os.File costs more than the reading.
 func (d *Dir) Read(name string, limit int) ([]byte, Info, error) {
-	f, info, err := d.OpenFile(name, unix.O_RDONLY)
+	fd, st, err := d.open(name, unix.O_RDONLY)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	defer f.Close()
-	b := make([]byte, limit+1)
-	n, err := io.ReadFull(f, b)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return nil, info, fmt.Errorf("%s: read: %w", d.join(name), cause(err))
+	defer unix.Close(fd)
+	// One byte more than it should have: a read that does not fill the room has
+	// seen the end.
+	b := make([]byte, 0, min(st.Size, int64(limit))+1)
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, info(&st), fmt.Errorf("%s: read: %w", d.join(name), err)
+		}
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > limit:
+			return b[:limit], info(&st), fmt.Errorf("%s: over %d bytes: %w", d.join(name), limit, ErrTooLong)
+		case n == 0 || len(b) < cap(b):
+			return b, info(&st), nil
+		}
+		b = slices.Grow(b, limit+1-len(b))[: len(b) : limit+1] // it has grown meanwhile
 	}
-	if n > limit {
-		return b[:limit], info, fmt.Errorf("%s: over %d bytes: %w", d.join(name), limit, ErrTooLong)
-	}
-	return b[:n], info, nil
 }
 
 // OpenFile opens an existing regular file with flags (unix.O_RDONLY or
 // unix.O_RDWR). The caller closes it.
 func (d *Dir) OpenFile(name string, flags int) (*os.File, Info, error) {
-	if err := component(name); err != nil {
+	fd, st, err := d.open(name, flags)
+	if err != nil {
 		return nil, Info{}, err
 	}
-	path := d.join(name)
-	fd, err := openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	return os.NewFile(uintptr(fd), d.join(name)), info(&st), nil
+}
+
+// open opens a regular file and tells what fstat says of it.
+func (d *Dir) open(name string, flags int) (fd int, st unix.Stat_t, err error) {
+	if err := component(name); err != nil {
+		return -1, st, err
+	}
+	fd, err = openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	switch err {
 	case nil:
 	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // a symlink, a FIFO or socket, a directory
-		return nil, Info{}, fmt.Errorf("%s: open: %w", path, ErrNotRegular)
+		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), ErrNotRegular)
 	default:
-		return nil, Info{}, fmt.Errorf("%s: open: %w", path, err)
+		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), err)
 	}
-	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
-		return nil, Info{}, fmt.Errorf("%s: stat: %w", path, err)
+		return -1, st, fmt.Errorf("%s: stat: %w", d.join(name), err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return nil, Info{}, fmt.Errorf("%s: open: %w", path, ErrNotRegular)
+		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), ErrNotRegular)
 	}
-	return os.NewFile(uintptr(fd), path), info(&st), nil
+	return fd, st, nil
 }
 
 // Write makes name hold data, replacing what is there: written to a temporary

@@ -157,7 +157,12 @@ func (c *Core) tighten(e *entry) {
 
 // Guard is how late the watcher may be before it must doubt what it sees: a
 // quarter of the shortest interval watched, and at least 250 ms.
-func (c *Core) Guard() time.Duration { return max(c.shortest/4, 250*time.Millisecond) }
+func (c *Core) Guard() time.Duration {
+	if c.shortest == 0 {
+		return time.Second // nobody to wrong
+	}
+	return max(c.shortest/4, 250*time.Millisecond)
+}
 
 // Stall takes in that the watcher did not run for gap, until now: whatever
 // stopped it may have stopped the senders too. Nobody is found silent until

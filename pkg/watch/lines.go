@@ -13,7 +13,11 @@ import (
 // watchdog must not stop because its log did.
 const linesMost = 4096
 
-// Lines writes events as lines. Put never blocks; a goroutine writes.
+// linesMoment is well under what the watcher takes for a stall of its own.
+const linesMoment = 100 * time.Millisecond
+
+// Lines writes events as lines. Put blocks for a moment at most; a goroutine
+// writes.
 type Lines struct {
 	w     io.Writer
 	log   Log
@@ -35,16 +39,36 @@ func (l *Lines) Put(e *Event) {
 	l.json.Reset()
 	e.Append(&l.json, time.Now())
 	line := append(append(make([]byte, 0, len(l.json.Bytes())+1), l.json.Bytes()...), '\n')
-	select {
-	case l.queue <- line:
-		if l.lost > 0 {
-			l.log.Warn("stdout: reads again; some events are lost", "events", l.lost)
-			l.lost = 0
-		}
-	default:
+	if !l.offer(line) {
 		if l.lost++; l.lost == 1 {
 			l.log.Warn("stdout: nobody reads: events are dropped")
 		}
+		return
+	}
+	if l.lost > 0 {
+		l.log.Warn("stdout: reads again; some events are lost", "events", l.lost)
+		l.lost = 0
+	}
+}
+
+// offer queues a line. A burst that fills the queue gives the reader a moment;
+// one who has not read then is not waited for again.
+func (l *Lines) offer(line []byte) bool {
+	select {
+	case l.queue <- line:
+		return true
+	default:
+	}
+	if l.lost > 0 {
+		return false
+	}
+	moment := time.NewTimer(linesMoment)
+	defer moment.Stop()
+	select {
+	case l.queue <- line:
+		return true
+	case <-moment.C:
+		return false
 	}
 }
 

@@ -151,16 +151,18 @@ func (w *Watcher) wake() time.Duration {
 // lap reads the clock. It should read little more than planned: else this
 // process did not run, and who knows who else.
 func (w *Watcher) lap(planned time.Duration) time.Duration {
-	now, slept := w.now(), w.suspended()
+	now := w.now()
 	if gap := now - planned; gap > w.core.Guard() {
 		reason := "stall"
+		slept := w.suspended()
 		if slept-w.slept > gap/2 {
 			reason = "suspend"
 		}
+		w.slept = slept
 		w.stalls++
 		w.core.Stall(now, gap, reason)
 	}
-	w.last, w.slept = now, slept
+	w.last = now
 	return now
 }
 
