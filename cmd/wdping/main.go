@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -105,6 +106,9 @@ func prepare(env *cli.Env, c *watchdog.Config) error {
 func feed(env *cli.Env, c watchdog.Config) int {
 	// A terminal that hangs up must not end us: that would leave the device armed.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	// The pinging thread sleeps outside of Go. With a second processor to look
+	// after, the runtime wakes up six times as often (25 a tick against 4).
+	runtime.GOMAXPROCS(1)
 	mute := false
 	c.Out = func(e watchdog.Event) {
 		if e.Name != "" && !mute {
