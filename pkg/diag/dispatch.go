@@ -90,7 +90,7 @@ func (s *Server) runSlow(over <-chan struct{}, v *Verb, c Command) {
 	go func() {
 		defer s.wg.Done()
 		defer close(given)
-		limit := time.NewTimer(slowLimit)
+		limit := time.NewTimer(s.limit)
 		defer limit.Stop()
 		select {
 		case o := <-done:
@@ -98,7 +98,7 @@ func (s *Server) runSlow(over <-chan struct{}, v *Verb, c Command) {
 		case <-over:
 			s.answer(c, Reply{}, Refuse(Timeout, "%s: the server ends", v.Name))
 		case <-limit.C:
-			s.answer(c, Reply{}, Refuse(Timeout, "%s: not done within %v", v.Name, slowLimit))
+			s.answer(c, Reply{}, Refuse(Timeout, "%s: not done within %v", v.Name, s.limit))
 		}
 	}()
 }
@@ -118,7 +118,14 @@ func (s *Server) answer(c Command, r Reply, err error) {
 	text := AppendReply(nil, c.ID, r, err)
 	switch c.Via {
 	case ViaFIFO:
-		s.fifos.Send(c.ID, text, s.delivered)
+		s.fifos.Send(c.ID, text, func(err error) {
+			if errors.Is(err, fifo.ErrBusy) {
+				// Nothing of the answer was written: there is room for a word.
+				busy := AppendReply(nil, c.ID, Reply{}, Refuse(Busy, "others read their answers too slowly"))
+				s.fifos.Send(c.ID, busy, func(error) {})
+			}
+			s.delivered(err)
+		})
 	case ViaFile:
 		s.delivered(s.answerFile(c.ID, text))
 	}

@@ -72,6 +72,7 @@ type Server struct {
 
 	quit  chan struct{} // holds a token once the verb quit was answered
 	slow  chan struct{} // holds a token while a slow verb runs
+	limit time.Duration // for a slow verb
 	wg    sync.WaitGroup
 	count counters
 	said  complaints
@@ -119,7 +120,7 @@ func (c *complaints) news(subject string, err error) string {
 // runs. It refuses a directory that others may write to, and one that is served
 // already (fifo.ErrServed). The caller calls Serve or Close.
 func Listen(c Config) (*Server, error) {
-	s := &Server{id: c.ID, log: c.Log, born: boottime.Now(), slow: make(chan struct{}, 1), quit: make(chan struct{}, 1)}
+	s := &Server{id: c.ID, log: c.Log, born: boottime.Now(), slow: make(chan struct{}, 1), limit: slowLimit, quit: make(chan struct{}, 1)}
 	s.verbs = append(append(s.opening(), c.Verbs...), s.closing()...)
 	if err := check(s.verbs); err != nil {
 		return nil, err

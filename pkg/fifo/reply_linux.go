@@ -51,27 +51,34 @@ func OpenReplies(d *rundir.Dir, name string) (*Replies, error) {
 func (r *Replies) Close() error { return r.dir.Close() }
 
 // Send writes an answer into the FIFO name and calls done once with what came of
-// it, possibly from another goroutine: a client that does not read gets the
-// rest of a long answer within a limited time or not at all, and only so many
-// at once. Send itself never waits.
+// it, possibly from another goroutine. An answer of up to PIPE_BUF bytes is
+// written at once or not at all. A longer one may take a limited time, and only
+// so many at once may: beyond, nothing is written and the error wraps ErrBusy.
+// Send itself never waits.
 func (r *Replies) Send(name string, answer []byte, done func(error)) {
 	fd, err := r.open(name)
 	if err != nil {
 		done(fmt.Errorf("%s/%s: %w", r.dir.Name(), name, err))
 		return
 	}
+	short := len(answer) <= MaxLine
+	if !short {
+		select {
+		case r.slots <- struct{}{}:
+		default:
+			unix.Close(fd)
+			done(r.explain(name, ErrBusy))
+			return
+		}
+	}
 	// A pipe takes 64 KiB: almost all answers fit, and need no goroutine.
 	n, err := write(fd, answer)
-	if err == nil && n == len(answer) || err != nil && !errors.Is(err, unix.EAGAIN) {
+	if short || !errors.Is(err, unix.EAGAIN) {
 		unix.Close(fd)
+		if !short {
+			<-r.slots
+		}
 		done(r.explain(name, err))
-		return
-	}
-	select {
-	case r.slots <- struct{}{}:
-	default:
-		unix.Close(fd)
-		done(r.explain(name, ErrBusy))
 		return
 	}
 	go func() {

@@ -1,0 +1,544 @@
+package diag
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"vigil/pkg/fifo"
+)
+
+// patience bounds every wait for something that has to happen.
+const patience = 30 * time.Second
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+// memoLog keeps what is said.
+type memoLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *memoLog) Warn(msg string, _ ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.WriteString(msg + "\n")
+}
+
+func (l *memoLog) Info(msg string, kv ...any) { l.Warn(msg, kv...) }
+
+func (l *memoLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// bench is a server with verbs that need no process.
+type bench struct {
+	*Server
+	dir  string
+	log  *memoLog
+	end  chan struct{} // closing it ends the server
+	over chan error    // what Serve returned
+	free chan struct{} // what the verb wait waits for
+}
+
+func (b *bench) verbs() []Verb {
+	return []Verb{
+		{Name: "say", Help: "it again", Keys: []Key{{Name: "text", Hint: "TEXT", Required: true}}, Run: func(c Call) (Reply, error) {
+			var r Reply
+			r.Add("text", c.Get("text"))
+			return r, nil
+		}},
+		{Name: "big", Help: "a MiB", Run: func(Call) (Reply, error) {
+			return Reply{Data: bytes.Repeat([]byte("0123456789abcde\n"), 1<<16), Save: "last.big"}, nil
+		}},
+		{Name: "wait", Help: "for the test", Slow: true, Run: func(c Call) (Reply, error) {
+			select {
+			case <-b.free:
+			case <-c.Done:
+			}
+			return Reply{}, nil
+		}},
+		{Name: "change", Help: "something", Admin: true, Run: func(Call) (Reply, error) {
+			return Reply{}, errors.New("no\nspace")
+		}},
+	}
+}
+
+func listen(t *testing.T, dir string, rate float64) *bench {
+	t.Helper()
+	b := &bench{dir: dir, log: &memoLog{}, end: make(chan struct{}), over: make(chan error, 1), free: make(chan struct{})}
+	s, err := Listen(Config{Dir: dir, ID: "svc", Verbs: b.verbs(), Rate: rate, Log: b.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Server = s
+	return b
+}
+
+func (b *bench) serve(t *testing.T) {
+	t.Helper()
+	go func() { b.over <- b.Serve(b.end) }()
+	t.Cleanup(func() {
+		b.stop()
+		select {
+		case err := <-b.over:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("Serve does not end")
+		}
+	})
+}
+
+func (b *bench) stop() {
+	select {
+	case <-b.end:
+	default:
+		close(b.end)
+	}
+}
+
+func start(t *testing.T) *bench {
+	t.Helper()
+	b := listen(t, filepath.Join(t.TempDir(), "svc"), 0)
+	b.serve(t)
+	return b
+}
+
+func (b *bench) ask(t *testing.T, admin bool, verb string, pairs ...Pair) (Answer, []byte) {
+	t.Helper()
+	a, data, err := Ask(nil, patience, b.dir, admin, verb, pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, data
+}
+
+// count is one of the numbers of ping.
+func (b *bench) count(t *testing.T, key string) string {
+	t.Helper()
+	a, _ := b.ask(t, true, "ping")
+	value, _ := find(a.Pairs, key)
+	return value
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) read(name string) string {
+	text, _ := os.ReadFile(b.dir + "/" + name)
+	return string(text)
+}
+
+func TestServer(t *testing.T) {
+	b := start(t)
+	if a, data := b.ask(t, false, "say", Pair{"text", "größer than é"}); a.Code != "" || len(data) > 0 ||
+		fmt.Sprint(a.Pairs) != `[{text gr\xc3\xb6\xc3\x9fer than \xc3\xa9}]` {
+		t.Errorf("%+v", a)
+	}
+	for _, tt := range []struct {
+		admin bool
+		verb  string
+		pairs []Pair
+		want  string
+	}{
+		{false, "change", nil, "denied change: ask at ctl.admin"},
+		{false, "quit", nil, "denied quit: ask at ctl.admin"},
+		{true, "change", nil, `system no\x0aspace`},
+		{true, "nothing", nil, "unknown nothing: no such verb: try help"},
+		{false, "say", nil, "usage say: lacks text: usage: say text=TEXT"},
+		{false, "say", []Pair{{"text", "x"}, {"loud", "y"}}, "usage say: no key loud: usage: say text=TEXT"},
+	} {
+		if a, _ := b.ask(t, tt.admin, tt.verb, tt.pairs...); string(a.Code)+" "+a.Text != tt.want {
+			t.Errorf("%s: %s %s, want %s", tt.verb, a.Code, a.Text, tt.want)
+		}
+	}
+	if n := b.count(t, "refused"); n != "6" {
+		t.Errorf("refused=%s", n)
+	}
+	a, data := b.ask(t, false, "big")
+	if a.Bytes != 1<<20 || !bytes.HasPrefix(data, []byte("0123456789abcde\n")) || b.read("last.big") != string(data) {
+		t.Errorf("bytes=%d", a.Bytes)
+	}
+	_, help := b.ask(t, false, "help")
+	for _, word := range []string{"ping ", "say text=TEXT ", "change ", "quit ", "ctl.admin  something\n"} {
+		if !strings.Contains(string(help), word) {
+			t.Errorf("help lacks %q:\n%s", word, help)
+		}
+	}
+	if left, err := os.ReadDir(b.dir + "/p"); err != nil || len(left) > 0 {
+		t.Errorf("p: %v, %v", left, err)
+	}
+}
+
+func TestServerFiles(t *testing.T) {
+	b := start(t)
+	put(t, b.dir+"/ctl", "say text=1\n")
+	until(t, "last", func() bool { return b.read("last") == "- ok text=1\n" })
+	put(t, b.dir+"/ctl", "@q1:f say text=2\n@q2 say text=3\n")
+	until(t, "last", func() bool { return b.read("last") == "q2 ok text=3\n" })
+	if got := b.read("r/q1"); got != "q1 ok text=2\n" {
+		t.Errorf("r/q1: %q", got)
+	}
+	for name, mode := range map[string]os.FileMode{
+		"": os.ModeDir | 0o755, "ctl": os.ModeNamedPipe | 0o620, "ctl.admin": os.ModeNamedPipe | 0o600, "last": 0o640,
+		"r": os.ModeDir | 0o700, "r/q1": 0o600, "p": os.ModeDir | os.ModeSetgid | os.ModeSticky | 0o730, "lock": 0o600,
+	} {
+		if info, err := os.Lstat(b.dir + "/" + name); err != nil || info.Mode() != mode {
+			t.Errorf("%s: %v, %v, want %v", name, info.Mode(), err, mode)
+		}
+	}
+}
+
+func TestServerBadLines(t *testing.T) {
+	b := start(t)
+	for _, tt := range []struct{ text, want string }{
+		{"say text=a\x00\n", "- err syntax offset 10: byte 0x00"},
+		{"ping\r\n", "- err syntax offset 4: byte 0x0d"},
+		{"\x1b]0;pwned\x07\n", "- err syntax offset 0: byte 0x1b"},
+		{"@../../tmp/x:f ping\n", "- err syntax offset 1: id: "},
+		{"@q:f PING\n", "q err syntax offset 5: want a verb\n"},
+		{strings.Repeat("x", 1<<16-1) + "\n", "- err syntax line over 4096 bytes\n"},
+		{"half a line", "- err syntax line without a line feed\n"},
+		{"pi\nng\n", "- err unknown ng: "},
+	} {
+		put(t, b.dir+"/ctl", tt.text)
+		until(t, tt.want+" of "+b.read("last"), func() bool { return strings.HasPrefix(b.read("last"), tt.want) })
+	}
+	if got := b.read("r/q"); got != "q err syntax offset 5: want a verb\n" {
+		t.Errorf("r/q: %q", got)
+	}
+}
+
+// TestServerMiB: a line of a MiB costs no more than its reading.
+func TestServerMiB(t *testing.T) {
+	b := start(t)
+	f, err := os.OpenFile(b.dir+"/ctl", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("\nsay text=next\n"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the next line", func() bool { return b.read("last") == "- ok text=next\n" })
+	if n := b.count(t, "refused"); n != "1" {
+		t.Errorf("refused=%s, want the one line", n)
+	}
+}
+
+// TestServerPlanted: an answer never replaces what lies under its name, and
+// never goes through it.
+func TestServerPlanted(t *testing.T) {
+	b := start(t)
+	victim := t.TempDir() + "/victim"
+	for path, err := range map[string]error{
+		victim:          os.WriteFile(victim, []byte("precious"), 0o600),
+		b.dir + "/r/f":  os.WriteFile(b.dir+"/r/f", []byte("precious"), 0o600),
+		b.dir + "/r/l":  os.Symlink(victim, b.dir+"/r/l"),
+		b.dir + "/p/l":  os.Symlink(victim, b.dir+"/p/l"),
+		b.dir + "/p/f":  os.WriteFile(b.dir+"/p/f", []byte("precious"), 0o600),
+		b.dir + "/last": errors.Join(os.RemoveAll(b.dir+"/last"), os.Symlink(victim, b.dir+"/last")),
+	} {
+		if err != nil {
+			t.Fatal(path, err)
+		}
+	}
+	put(t, b.dir+"/ctl", "@f:f ping\n@l:f ping\n@f:p ping\n@l:p ping\n@z:p ping\nsay text=end\n")
+	until(t, "last", func() bool { return b.read("last") == "- ok text=end\n" })
+	for _, path := range []string{victim, b.dir + "/r/f", b.dir + "/p/f"} {
+		if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
+			t.Errorf("%s: %q, %v", path, text, err)
+		}
+	}
+	if n := b.count(t, "undelivered"); n != "5" {
+		t.Errorf("undelivered=%s", n)
+	}
+}
+
+// TestServerUnread: clients that ask for a MiB and do not read it.
+func TestServerUnread(t *testing.T) {
+	b := start(t)
+	for i := range 20 {
+		path := fmt.Sprintf("%s/p/c%d", b.dir, i)
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		put(t, b.dir+"/ctl", fmt.Sprintf("@c%d:p big\n", i))
+	}
+	// It may be refused for the others' sake, but is not kept waiting.
+	if a, data := b.ask(t, false, "big"); a.Code != Busy && len(data) != 1<<20 {
+		t.Errorf("%+v", a)
+	}
+	until(t, "all given up", func() bool {
+		n := b.count(t, "undelivered")
+		return n == "20" || n == "21"
+	})
+}
+
+func TestServerFull(t *testing.T) {
+	b := start(t)
+	for i := range filesMax {
+		if err := os.WriteFile(fmt.Sprintf("%s/r/old%d", b.dir, i), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b.dir+"/ctl", "@a:f say text=1\n")
+	until(t, "the answer in last", func() bool { return b.read("last") == "a ok text=1\n" })
+	if got := b.read("r/a"); got != "" {
+		t.Errorf("r/a: %q", got)
+	}
+	// What nobody came for makes room.
+	past := time.Now().Add(-2 * sweepEvery)
+	for i := range 10 {
+		if err := os.Chtimes(fmt.Sprintf("%s/r/old%d", b.dir, i), past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b.dir+"/ctl", "@b:f say text=2\n")
+	until(t, "the answer as a file", func() bool { return b.read("r/b") == "b ok text=2\n" })
+}
+
+func TestServerSlow(t *testing.T) {
+	b := start(t)
+	put(t, b.dir+"/ctl", "@s1:f wait\n")
+	until(t, "busy", func() bool { a, _ := b.ask(t, false, "wait"); return a.Code == Busy })
+	// Others are answered meanwhile.
+	b.ask(t, false, "ping")
+	b.free <- struct{}{}
+	until(t, "the answer", func() bool { return b.read("r/s1") == "s1 ok\n" })
+	until(t, "free again", func() bool {
+		put(t, b.dir+"/ctl", "wait\n")
+		select {
+		case b.free <- struct{}{}:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+func TestServerSlowLimit(t *testing.T) {
+	b := listen(t, filepath.Join(t.TempDir(), "svc"), 0)
+	b.limit = 10 * time.Millisecond
+	b.serve(t)
+	if a, _ := b.ask(t, false, "wait"); a.Code != Timeout || a.Text != "wait: not done within 10ms" {
+		t.Errorf("%+v", a)
+	}
+	until(t, "another one", func() bool { a, _ := b.ask(t, false, "wait"); return a.Code == Timeout })
+}
+
+// TestServerEnds: with a slow verb under way.
+func TestServerEnds(t *testing.T) {
+	b := start(t)
+	put(t, b.dir+"/ctl", "wait\n")
+	until(t, "under way", func() bool { return len(b.slow) == 1 })
+	b.stop()
+	until(t, "gone", func() bool {
+		_, err1 := os.Lstat(b.dir + "/ctl")
+		_, err2 := os.Lstat(b.dir + "/ctl.admin")
+		return err1 != nil && err2 != nil
+	})
+	if _, _, err := Ask(nil, patience, b.dir, false, "ping", nil); !errors.Is(err, fifo.ErrNotServed) {
+		t.Error(err)
+	}
+}
+
+func TestServerQuit(t *testing.T) {
+	b := start(t)
+	if a, _ := b.ask(t, true, "quit"); a.Code != "" {
+		t.Errorf("%+v", a)
+	}
+	until(t, "Serve returned", func() bool { return len(b.over) == 1 })
+	if _, err := os.Lstat(b.dir + "/ctl"); err == nil {
+		t.Error("ctl is still there")
+	}
+	// The next server takes over, and does not run what was meant for this one.
+	if err := syscall.Mkfifo(b.dir+"/ctl.admin", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(b.dir+"/ctl.admin", os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	put(t, b.dir+"/ctl.admin", "quit\n")
+	next := listen(t, b.dir, 0)
+	next.serve(t)
+	if n := next.count(t, "lines"); n != "1" {
+		t.Errorf("lines=%s: a stale one was read", n)
+	}
+}
+
+// TestServerFlood: over the rate nothing is done, and ctl.admin is not
+// affected by ctl.
+func TestServerFlood(t *testing.T) {
+	b := listen(t, filepath.Join(t.TempDir(), "svc"), 1)
+	b.serve(t)
+	for range 20 {
+		put(t, b.dir+"/ctl", strings.Repeat("say text=flood\n", 500))
+	}
+	put(t, b.dir+"/ctl", "@late:f ping\n")
+	until(t, "all read", func() bool { return b.Server.count.lines.Load() >= 10001 })
+	if over := b.Server.count.over.Load(); over < 9000 {
+		t.Errorf("%d over the rate", over)
+	}
+	if got := b.read("r/late"); got != "" {
+		t.Errorf("r/late: %q", got)
+	}
+	a, _ := b.ask(t, false, "ping")
+	if a.Code != Rate && a.Code != "" {
+		t.Errorf("%+v", a)
+	}
+	if a, _ := b.ask(t, true, "ping"); a.Code != "" {
+		t.Errorf("admin: %+v", a)
+	}
+	if got := b.read("last"); strings.Contains(got, "err rate") {
+		t.Errorf("last: %q", got)
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, dir, want string
+		make            func(dir string) error
+	}{
+		{"world-writable", dir + "/open", "directory has mode 0777", func(d string) error { return errors.Join(os.Mkdir(d, 0), os.Chmod(d, 0o777)) }},
+		{"group-writable", dir + "/group", "directory has mode 0770", func(d string) error { return errors.Join(os.Mkdir(d, 0), os.Chmod(d, 0o770)) }},
+		{"a file", dir + "/file", "open directory: not a directory", func(d string) error { return os.WriteFile(d, nil, 0o600) }},
+		{"no parent", dir + "/a/b", "make directory: no such file or directory", func(string) error { return nil }},
+		{"planted ctl", dir + "/planted", "/ctl: not a FIFO", func(d string) error {
+			return errors.Join(os.Mkdir(d, 0o755), os.Symlink("/etc/passwd", d+"/ctl"))
+		}},
+		{"planted r", dir + "/planted-r", "/r: open directory: ", func(d string) error {
+			return errors.Join(os.Mkdir(d, 0o755), os.Symlink("/tmp", d+"/r"))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.make(tt.dir); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Listen(Config{Dir: tt.dir, ID: "svc", Log: &memoLog{}})
+			if err == nil {
+				s.Close()
+				t.Fatal("served")
+			}
+			if !strings.HasPrefix(err.Error(), tt.dir) || !strings.Contains(err.Error(), tt.want) {
+				t.Error(err)
+			}
+			if info, err := os.Lstat(tt.dir + "/ctl.admin"); err == nil {
+				t.Errorf("left: %v", info.Mode())
+			}
+		})
+	}
+}
+
+func TestSecondServer(t *testing.T) {
+	b := start(t)
+	want := fmt.Sprintf("%s/lock: served already by pid %d", b.dir, os.Getpid())
+	if _, err := Listen(Config{Dir: b.dir, ID: "svc", Log: b.log}); !errors.Is(err, fifo.ErrServed) || err.Error() != want {
+		t.Errorf("have %v\nwant %s", err, want)
+	}
+	b.ask(t, false, "ping")
+}
+
+func TestServerHeals(t *testing.T) {
+	b := start(t)
+	if err := errors.Join(os.Remove(b.dir+"/ctl"), os.WriteFile(b.dir+"/ctl", []byte("dump\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "healed", func() bool {
+		info, err := os.Lstat(b.dir + "/ctl")
+		return err == nil && info.Mode() == os.ModeNamedPipe|0o620
+	})
+	b.ask(t, false, "ping")
+	until(t, "said", func() bool { return strings.Contains(b.log.String(), "removed or replaced") })
+}
+
+func TestServerDirectoryGone(t *testing.T) {
+	b := listen(t, filepath.Join(t.TempDir(), "svc"), 0)
+	go func() { b.over <- b.Serve(b.end) }()
+	b.ask(t, false, "ping")
+	if err := os.RemoveAll(b.dir); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-b.over:
+		if err == nil || err.Error() != b.dir+": directory was removed" {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("serves a directory that is gone")
+	}
+}
+
+// descriptors counts those of this process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	n, err := countFDs(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestServerManyCommands: descriptors are the same after 10⁴ commands, by each
+// way of answering, and all are given back at the end.
+func TestServerManyCommands(t *testing.T) {
+	before := descriptors(t)
+	b := start(t)
+	round := func() {
+		a, _ := b.ask(t, false, "say", Pair{"text", "x"})
+		put(t, b.dir+"/ctl", "@f:f ping\n@nobody:p ping\nbad line\nping\n")
+		if a.Code != "" {
+			t.Fatalf("%+v", a)
+		}
+	}
+	round()
+	serving := descriptors(t)
+	for range 2000 {
+		round()
+		_ = os.Remove(b.dir + "/r/f")
+	}
+	until(t, "all commands", func() bool { return b.Server.count.lines.Load() == 5*2001 })
+	if now := descriptors(t); now > serving {
+		t.Errorf("%d descriptors, %d at the start", now, serving)
+	}
+	b.stop()
+	until(t, "all given back", func() bool { return descriptors(t) <= before })
+}
