@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
+	"vigil/pkg/watch"
 )
 
 func TestMain(m *testing.M) {
@@ -22,6 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -34,6 +37,20 @@ func TestScripts(t *testing.T) {
 			"lease": command(lease),
 		},
 	})
+}
+
+// TestStatesOnThePage: the table of the manual is that of the program.
+func TestStatesOnThePage(t *testing.T) {
+	page, err := os.ReadFile("hbwatch.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range watch.States {
+		row := fmt.Sprintf("\n.It %s Ta %d Ta %s\n", s.Name, s.Code, s.When)
+		if !strings.Contains(string(page), row) {
+			t.Errorf("the page lacks %q", row)
+		}
+	}
 }
 
 // command makes a command of the scripts. Words with a slash, and those behind

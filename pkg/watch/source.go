@@ -86,21 +86,20 @@ func (s *source) open() error {
 }
 
 // heal opens the directory again if another one is under its path now, and
-// gives its time of change.
-func (s *source) heal(log Log) (mtime time.Time) {
+// gives its time of change; ok is false while there is none to be trusted.
+// Until then senders may go on in the one that was there before.
+func (s *source) heal(log Log) (mtime time.Time, ok bool) {
 	st, err := os.Stat(s.path)
 	switch {
 	case err == nil && os.SameFile(st, s.opened):
-		s.tell(log, nil)
-		return st.ModTime()
+		return st.ModTime(), true
 	case err == nil:
 		err = s.open()
 	default:
 		err = fmt.Errorf("%s: directory is gone", s.path)
 	}
-	// Meanwhile senders may go on in the directory that was there before.
 	s.tell(log, err)
-	return s.mtime
+	return time.Time{}, err == nil
 }
 
 // tell warns of a fault, once as long as it stays the same.

@@ -229,15 +229,14 @@ func (w *Watcher) poll() {
 // scan finds new files, if the directory has changed or it is time to look.
 func (w *Watcher) scan(i int32, force bool) {
 	s := w.sources[i]
-	mtime := s.heal(w.opt.Log)
+	mtime, ok := s.heal(w.opt.Log)
 	since := w.last - s.scan
-	if !force && since < scanEvery && (mtime.Equal(s.mtime) || since < scanLeast) {
+	if !ok || !force && since < scanEvery && (mtime.Equal(s.mtime) || since < scanLeast) {
 		return
 	}
 	ids, err := s.list(w.opt.Log)
-	if err != nil {
-		s.tell(w.opt.Log, err)
-	} else {
+	s.tell(w.opt.Log, err)
+	if err == nil {
 		s.mtime = mtime
 	}
 	s.scan = w.lap(w.last)
