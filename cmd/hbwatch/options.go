@@ -36,7 +36,7 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	})
 	fs.DurationVar(&o.TTLMax, "ttl-max", time.Hour, "most `time` that a record's own ttl_ms is granted")
 	fs.DurationVar(&o.TimeoutMax, "timeout-max", 10*time.Minute, "most `time` to dead where neither -timeout nor the record says")
-	fs.DurationVar(&o.Suspect, "suspect", 0, "suspect after this `time` (default 3/5 of the time to dead)")
+	fs.DurationVar(&o.Suspect, "suspect", 0, "suspect after this `time` (default 3/5 of the time to dead, and at least halfway to it from the beat due)")
 	fs.DurationVar(&o.Grace, "grace", 0, "`time` to be seen first, or to be done with starting (default twice the time to dead)")
 	fs.DurationVar(&o.StoppedMax, "stopped-max", 5*time.Minute, "an expected id is dead this `time` after it said stopping")
 	fs.Func("expect", "these ids are missed when there is no file of theirs: `ID,...` (may be given again)", func(s string) error {

@@ -1,5 +1,3 @@
-// Package detector decides how long a sender may be silent. It reads no clock:
-// what it knows is what it was told of the beats that came.
 package detector
 
 import (
@@ -7,52 +5,69 @@ import (
 	"time"
 )
 
-const (
-	// floor is the least time to dead. Senders beside busy neighbours were seen
-	// to beat 0.4 s late, at low priority 3.4 s late, whatever their interval.
-	floor = 5 * time.Second
-
-	deadIntervals = 5  // to dead, where no gap says otherwise
-	capIntervals  = 30 // to dead at most, and the longest gap that is learned
-	peakFactor    = 2
-	halfLife      = 60 // beats after which half of a peak is forgotten
-
-	// An interval over a year counts as a year, so that no product overflows.
-	longest = 366 * 24 * time.Hour
-)
-
-// Fixed calls a sender dead after five of its intervals, and never under 5 s;
-// after a longer gap than that leaves room for, twice that gap, up to thirty
-// intervals. The peak of the gaps decays, half in 60 beats: stalls come in
-// clusters, and a peak that is forgotten slowly is what keeps the second one
-// from being an alarm. The zero Fixed has learned nothing. Not for concurrent
-// use.
+// Fixed calls a sender dead after a number of its intervals, five by default,
+// and never under a floor of 5 s; after a longer gap than that leaves room for,
+// twice that gap, up to thirty intervals. The peak of the gaps decays, half in
+// 60 beats: stalls come in clusters, and a peak that is forgotten slowly is
+// what keeps the second one from being an alarm. The zero Fixed has learned
+// nothing and goes by the defaults. 16 bytes for each sender.
 type Fixed struct {
+	rule *fixedRule
 	peak time.Duration
 }
 
-// Learn takes in that beats more beats have come since the last call, and that
-// the longest gap among them was gap. A gap over the cap is an outage, not
-// the sender's rhythm, and is not learned.
-func (f *Fixed) Learn(interval, gap time.Duration, beats uint64) {
-	f.peak = time.Duration(float64(f.peak) * math.Exp2(-float64(beats)/halfLife))
-	if gap <= ceiling(interval) {
-		f.peak = max(f.peak, gap)
+type fixedRule struct {
+	intervals float64       // to dead, where no gap says otherwise
+	floor     time.Duration // the least time to dead
+	peak      float64       // by which the peak gap is multiplied
+	halfLife  float64       // beats after which half of a peak is forgotten
+	cap       float64       // intervals to dead at most, and longest gap learned
+}
+
+// The floor: senders beside busy neighbours were seen to beat 0.4 s late, at low
+// priority 3.4 s late, whatever their interval.
+var fixedDefault = fixedRule{intervals: 5, floor: 5 * time.Second, peak: 2, halfLife: 60, cap: 30}
+
+func (f *Fixed) rules() *fixedRule {
+	if f.rule == nil {
+		return &fixedDefault
+	}
+	return f.rule
+}
+
+// Learn takes in beats. A gap over the cap is an outage, not the sender's
+// rhythm, and is not learned.
+func (f *Fixed) Learn(b Beats) {
+	r := f.rules()
+	if f.peak > 0 {
+		f.peak = time.Duration(float64(f.peak) * math.Exp2(-float64(b.Count)/r.halfLife))
+	}
+	if b.Gap > f.peak && b.Gap <= r.ceiling(b.Interval) {
+		f.peak = b.Gap
 	}
 }
 
 // Dead is the silence after which the sender is dead.
 func (f *Fixed) Dead(interval time.Duration) time.Duration {
-	want := max(deadIntervals*min(interval, longest), floor, peakFactor*f.peak)
-	return min(want, ceiling(interval))
+	r := f.rules()
+	want := max(times(min(interval, longest), r.intervals), r.floor, times(f.peak, r.peak))
+	return min(want, r.ceiling(interval))
 }
 
-func ceiling(interval time.Duration) time.Duration {
-	return max(capIntervals*min(interval, longest), floor)
+func (r *fixedRule) ceiling(interval time.Duration) time.Duration {
+	return max(times(min(interval, longest), max(r.cap, r.intervals)), r.floor)
 }
 
-// Suspect is the silence after which a sender that is dead after dead becomes
-// suspect: three fifths of it, which is three intervals where those rule.
-func Suspect(dead time.Duration) time.Duration {
-	return dead/5*3 + dead%5*3/5
+// Missed calls a sender dead when it has missed K beats: at half an interval
+// past the time of the Kth. It learns nothing. 8 bytes for each sender.
+type Missed struct {
+	k uint64
+}
+
+// Learn does nothing: K is K.
+func (*Missed) Learn(Beats) {}
+
+// Dead is the silence after which the sender is dead.
+func (m *Missed) Dead(interval time.Duration) time.Duration {
+	return times(min(interval, longest), float64(m.k)+0.5)
 }

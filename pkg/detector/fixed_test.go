@@ -11,6 +11,9 @@ const (
 	s  = time.Second
 )
 
+// one is a beat that came after a gap, of a sender of 1 s.
+func one(gap time.Duration) Beats { return Beats{Interval: s, Count: 1, Span: gap, Gap: gap} }
+
 func TestFixedVectors(t *testing.T) {
 	type gap struct {
 		gap   time.Duration
@@ -42,11 +45,11 @@ func TestFixedVectors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var f Fixed
 			for _, g := range tt.gaps {
-				f.Learn(tt.interval, g.gap, g.beats)
+				f.Learn(Beats{tt.interval, g.beats, g.gap, g.gap})
 			}
 			dead := f.Dead(tt.interval)
-			if dead != tt.dead || Suspect(dead) != tt.suspect {
-				t.Errorf("dead after %v, suspect after %v; want %v, %v", dead, Suspect(dead), tt.dead, tt.suspect)
+			if suspect := Suspect(tt.interval, dead); dead != tt.dead || suspect != tt.suspect {
+				t.Errorf("dead after %v, suspect after %v; want %v, %v", dead, suspect, tt.dead, tt.suspect)
 			}
 		})
 	}
@@ -61,16 +64,16 @@ func TestFixedClusters(t *testing.T) {
 	for range 100 {
 		for range 10 {
 			for range 20 {
-				f.Learn(s, s+time.Duration(rnd.Int64N(int64(100*ms))), 1)
+				f.Learn(one(s + time.Duration(rnd.Int64N(int64(100*ms)))))
 			}
 			stall := 6*s + time.Duration(rnd.Int64N(int64(s)))
 			stalls++
 			if stall > f.Dead(s) {
 				alarms++
 			}
-			f.Learn(s, stall, 1)
+			f.Learn(one(stall))
 		}
-		f.Learn(s, s, 600)
+		f.Learn(Beats{s, 600, 600 * s, s})
 	}
 	if alarms != 100 || stalls != 1000 {
 		t.Errorf("%d alarms in %d stalls", alarms, stalls)

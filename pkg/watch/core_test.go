@@ -110,7 +110,7 @@ func TestDeadlines(t *testing.T) {
 	}{
 		{"of the interval", nil, func(r *heartbeat.Record) { r.IntervalMS = 10_000 }, 30 * time.Second, 50 * time.Second},
 		{"the floor", nil, func(r *heartbeat.Record) { r.IntervalMS = 100 }, 3 * time.Second, 5 * time.Second},
-		{"-timeout", func(o *Options) { o.Timeout = 2 * time.Second }, nil, 1200 * time.Millisecond, 2 * time.Second},
+		{"-timeout", func(o *Options) { o.Timeout = 2 * time.Second }, nil, 1500 * time.Millisecond, 2 * time.Second},
 		{"-timeout for this id", func(o *Options) {
 			o.Timeout = time.Minute
 			o.Timeouts = map[string]time.Duration{"a": 4 * time.Second}
@@ -123,7 +123,7 @@ func TestDeadlines(t *testing.T) {
 		{"-suspect", func(o *Options) { o.Config.Suspect = time.Second }, nil, time.Second, 5 * time.Second},
 		{"the first beat", nil, func(r *heartbeat.Record) { r.Seq = 1 }, 6 * time.Second, 10 * time.Second},
 		{"the first beat, -grace", func(o *Options) { o.Grace = time.Minute }, func(r *heartbeat.Record) { r.Seq = 1 }, 36 * time.Second, time.Minute},
-		{"the first beat, -timeout", func(o *Options) { o.Timeout = 2 * time.Second }, func(r *heartbeat.Record) { r.Seq = 1 }, 1200 * time.Millisecond, 2 * time.Second},
+		{"the first beat, -timeout", func(o *Options) { o.Timeout = 2 * time.Second }, func(r *heartbeat.Record) { r.Seq = 1 }, 1500 * time.Millisecond, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := begin(t, tt.options, func(s *sim) { s.beat("a", tt.record) })

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"vigil/pkg/detector"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )
@@ -220,13 +221,14 @@ func (c *Core) learn(e *entry, r *heartbeat.Record, at, before time.Duration) {
 	if e.held || e.beat < e.afresh || e.beat < c.stallEnd || e.status == heartbeat.Stopping || e.pid != int32(r.PID) {
 		return
 	}
-	beats := uint64(1)
-	gap := before - e.beat // at the look before it was still silent
+	b := detector.Beats{Interval: e.rhythm(), Count: 1, Span: at - e.beat}
+	b.Gap = before - e.beat // at the look before it was still silent
 	if r.Seq > e.seq {
-		beats = r.Seq - e.seq
-		gap = max(gap, (at-e.beat)/time.Duration(min(beats, 1<<32)))
+		b.Count = r.Seq - e.seq
+		b.Gap = max(b.Gap, b.Span/time.Duration(min(b.Count, 1<<32)))
 	}
-	e.detector.Learn(e.rhythm(), max(gap, ms(r.GapMaxMS)), beats)
+	b.Gap = max(b.Gap, ms(r.GapMaxMS))
+	e.detector.Learn(b)
 }
 
 // copy takes over what a record says.
