@@ -295,7 +295,7 @@ func TestHungLook(t *testing.T) {
 	until := make(chan struct{})
 	t.Cleanup(func() { close(until) })
 	r := start(t, func(_ *run, c *Config) {
-		c.Timeout = 2 * time.Second // verdicts expire after 500 ms
+		c.Timeout = 8 * time.Second // verdicts expire after 2 s
 		c.Conditions = &hanging{Conditions: c.Conditions, until: until}
 	})
 	r.await("starving", 1)
