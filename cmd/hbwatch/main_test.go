@@ -63,7 +63,7 @@ func command(f func(file func(string) string, args []string) error) func(*testsc
 func beat(file func(string) string, args []string) error {
 	fs := flag.NewFlagSet("beat", flag.ContinueOnError)
 	ago := fs.Duration("ago", 0, "")
-	interval := fs.Duration("interval", time.Second, "")
+	interval := fs.Duration("interval", 100*time.Millisecond, "")
 	ttl := fs.Duration("ttl", 0, "")
 	status := fs.String("status", "ok", "")
 	boot := fs.String("boot", "", "")
