@@ -103,7 +103,7 @@ func (c *Core) deadlines(e *entry) (dead, suspect time.Duration) {
 	if c.cfg.Suspect > 0 {
 		return dead, min(c.cfg.Suspect, dead)
 	}
-	return dead, detector.Suspect(e.rhythm(), dead)
+	return dead, detector.Suspect(e.interval, dead) // 0 if it has declared none
 }
 
 // grace is the time that e has to be seen, or to be done with starting.

@@ -116,6 +116,7 @@ func TestDeadlines(t *testing.T) {
 			o.Timeouts = map[string]time.Duration{"a": 4 * time.Second}
 		}, nil, 2400 * time.Millisecond, 4 * time.Second},
 		{"-timeout for another id", func(o *Options) { o.Timeouts = map[string]time.Duration{"b": time.Second} }, nil, 3 * time.Second, 5 * time.Second},
+		{"ttl_ms without an interval", nil, func(r *heartbeat.Record) { r.IntervalMS = 0; r.TTLMS = 7000 }, 4200 * time.Millisecond, 7 * time.Second},
 		{"ttl_ms", nil, func(r *heartbeat.Record) { r.TTLMS = 20_000 }, 12 * time.Second, 20 * time.Second},
 		{"-timeout before ttl_ms", func(o *Options) { o.Timeout = 10 * time.Second }, func(r *heartbeat.Record) { r.TTLMS = 20_000 }, 6 * time.Second, 10 * time.Second},
 		{"-ttl-max", nil, func(r *heartbeat.Record) { r.TTLMS = 1e10 }, 36 * time.Minute, time.Hour},
