@@ -132,7 +132,7 @@ func demo(t *testing.T, shell ...string) (cmd *exec.Cmd, dir string) {
 	t.Cleanup(cancel)
 	cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
 	dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "VERSION="+version)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd, dir

@@ -29,7 +29,7 @@ var rank = map[string]int{
 	"hold":      2,
 	"detector":  3,
 	"condition": 4,
-	"capture":   5, "diag": 5, "sender": 5, "watch": 5, "watchdog": 5,
+	"capture":   5, "diag": 5, "sender": 5, "tune": 5, "watch": 5, "watchdog": 5,
 }
 
 // testOnly are the packages that no program may contain.

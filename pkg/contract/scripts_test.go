@@ -57,6 +57,8 @@ func TestScriptsUnderEveryShell(t *testing.T) {
 	}
 }
 
+var careful = regexp.MustCompile(`(?m)^\t*set -eu$`)
+
 // TestScriptsArePortable sees to what shellcheck takes the author's word for.
 func TestScriptsArePortable(t *testing.T) {
 	for _, name := range scripts(t) {
@@ -64,7 +66,7 @@ func TestScriptsArePortable(t *testing.T) {
 		if !strings.HasPrefix(text, "#!/bin/sh\n") {
 			t.Errorf("%s: its first line is not #!/bin/sh", name)
 		}
-		if !strings.Contains(text, "\nset -eu\n") {
+		if !careful.MatchString(text) {
 			t.Errorf("%s: no set -eu", name)
 		}
 	}
