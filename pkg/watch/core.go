@@ -158,7 +158,7 @@ func (c *Core) tighten(e *entry) {
 // Guard is how late the watcher may be before it must doubt what it sees: a
 // quarter of the shortest interval watched, and at least 250 ms.
 func (c *Core) Guard() time.Duration {
-	if c.shortest == 0 {
+	if c.shortest == 0 && !c.cfg.Once {
 		return time.Second // nobody to wrong
 	}
 	return max(c.shortest/4, 250*time.Millisecond)

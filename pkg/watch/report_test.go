@@ -158,8 +158,6 @@ func (j *journal) Warn(msg string, _ ...any) {
 	j.lines = append(j.lines, msg)
 }
 
-func (j *journal) Debug(string, ...any) {}
-
 // closedGate is a writer that takes nothing before it is opened.
 type closedGate struct {
 	open  chan struct{}

@@ -90,8 +90,7 @@ func (s *sim) Active(id string, now time.Duration) (hold.Lease, bool) {
 
 func (s *sim) Close() error { return nil }
 
-func (s *sim) Warn(msg string, _ ...any)  { s.warned = append(s.warned, msg) }
-func (s *sim) Debug(msg string, _ ...any) {}
+func (s *sim) Warn(msg string, _ ...any) { s.warned = append(s.warned, msg) }
 
 // begin starts a watcher an hour after the boot, with files in place.
 func begin(t *testing.T, change func(*Options), place func(*sim)) *sim {

@@ -15,7 +15,6 @@ import (
 // Log hears what a person should know.
 type Log interface {
 	Warn(msg string, kv ...any)
-	Debug(msg string, kv ...any)
 }
 
 const (
