@@ -48,6 +48,9 @@ const (
 func main() { cli.Main(tool, run) }
 
 func run(env *cli.Env, args []string) int {
+	if len(args) > 0 && args[0] == "tune" {
+		return runTune(env, args[1:])
+	}
 	// One thread at a time does all there is to do: eight times fewer wake-ups.
 	runtime.GOMAXPROCS(1)
 	var o options
