@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strconv"
-
 	"vigil/pkg/cli"
 	"vigil/pkg/diag"
 	"vigil/pkg/heartbeat"
@@ -43,12 +41,4 @@ func dump(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	return env.Print(text)
-}
-
-func number(s string) (int, error) {
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || n < 1 {
-		return 0, errPID
-	}
-	return int(n), nil
 }

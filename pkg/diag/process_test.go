@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"vigil/pkg/procfs"
 )
@@ -112,7 +111,7 @@ func TestDump(t *testing.T) {
 		"schema": "vigil.dump/1", "id": "svc", "process.pid": cmd.Process.Pid, "process.parent_pid": os.Getpid(),
 		"process.state": "sleeping", "process.name": "sleep", "process.command": "/bin/sleep", "process.args_count": 2,
 		"process.thread.count": 1, "truncated": false, "errors": []any{}, "process.tracer.pid": 0,
-		"redacted": []any{"process.command_args", "process.environment_variables"},
+		"redacted":        []any{"process.command_args", "process.environment_variables"},
 		"process.user.id": os.Geteuid(), "process.kernel_thread": false,
 	})
 	threads := p["threads"].([]any)
@@ -239,85 +238,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestTargetReused(t *testing.T) {
-	target := byPID(t, os.Getpid())
-	target.start-- // as if the number had been another's before
-	_, err := target.find()
-	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Code != Gone || !strings.Contains(err.Error(), "another process has the number now") {
-		t.Error(err)
-	}
-}
-
-func TestTargetGone(t *testing.T) {
-	cmd := child(t, "sleep", "0")
-	_ = cmd.Wait()
-	if _, err := ByPID(cmd.Process.Pid); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-}
-
-func TestPidfile(t *testing.T) {
-	path := t.TempDir() + "/svc.pid"
-	write := func(text string) {
-		t.Helper()
-		// A new file, as a restart makes: the time of the old one may be the same.
-		if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o644), os.Rename(path+".new", path)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	target := ByPidfile(path)
-	find := func() string {
-		st, err := target.find()
-		if err != nil {
-			return err.Error()
-		}
-		return strconv.Itoa(st.PID)
-	}
-	if got := find(); got != path+": pidfile: open: no such file or directory" {
-		t.Error(got)
-	}
-	a, b := child(t, "sleep", "1000"), child(t, "sleep", "1000")
-	for _, cmd := range []*exec.Cmd{a, b, a} {
-		write(fmt.Sprintf("%d\n", cmd.Process.Pid))
-		if got := find(); got != strconv.Itoa(cmd.Process.Pid) {
-			t.Error(got)
-		}
-	}
-	// The same file, and the number is another's.
-	target.start--
-	if got := find(); !strings.Contains(got, "another process has the number now") {
-		t.Error(got)
-	}
-	// Written anew, it means whoever has the number.
-	write(fmt.Sprintf(" %d \n", a.Process.Pid))
-	if got := find(); got != strconv.Itoa(a.Process.Pid) {
-		t.Error(got)
-	}
-	for text, want := range map[string]string{
-		"": "want a process id", "x": "want a process id", "-1": "want a process id", "0": "want a process id",
-		"99999999999999999999": "want a process id", strings.Repeat("1", 5000): "want a process id",
-		"1073741823": "no such process",
-	} {
-		write(text)
-		if got := find(); !strings.Contains(got, want) {
-			t.Errorf("%.20q: %s", text, got)
-		}
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if got := find(); !strings.Contains(got, "writable for everybody") {
-		t.Error(got)
-	}
-	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if got := find(); !strings.Contains(got, "not a regular file") {
-		t.Error(got)
-	}
-}
-
 func TestStatus(t *testing.T) {
 	cmd := child(t, "sleep", "1000")
 	awaitState(t, cmd.Process.Pid, "S")
@@ -362,135 +282,4 @@ func TestFaults(t *testing.T) {
 	if got := string(d.w.Bytes()); got != want {
 		t.Errorf("have %s\nwant %s", got, want)
 	}
-}
-
-func TestSpool(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenSpool(dir, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.dir.Close()
-	others := []string{
-		"a.json", "a_1.json", "a_1_x.json", "a_1_20260101T000000.000Z.json.gz", "a_x_20260101T000000.000Z.json",
-		"a_01_20260101T000000.000Z.json", "b_1_20260101T000000.000Z.json", "a_b_1_20260101T000000.000Z.json",
-	}
-	for _, name := range others {
-		if err := os.WriteFile(dir+"/"+name, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Ours by name, but not by kind: a link, a second name, a FIFO, a directory.
-	for i, plant := range []func(string) error{
-		func(p string) error { return os.Symlink(dir+"/a.json", p) },
-		func(p string) error { return os.Link(dir+"/a.json", p) },
-		func(p string) error { return syscall.Mkfifo(p, 0o600) },
-		func(p string) error { return os.Mkdir(p, 0o700) },
-	} {
-		name := fmt.Sprintf("a_%d_20000101T000000.000Z.json", i+1)
-		if err := plant(dir + "/" + name); err != nil {
-			t.Fatal(err)
-		}
-		others = append(others, name)
-	}
-	at := time.Date(2026, 2, 3, 4, 5, 6, 7e6, time.UTC)
-	var kept []string
-	for i := range 5 {
-		// Two at the same time, and a clock that was set back.
-		name, err := s.Keep("a", 7+i, at.Add(-time.Duration(i)*time.Hour), []byte("{}\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept = append(kept, name)
-	}
-	again, err := s.Keep("a", 7, at, []byte("{}\n"))
-	if err != nil || kept[0] != "a_7_20260203T040506.007Z.json" || again != "a_7_20260203T040506.008Z.json" {
-		t.Errorf("%s, then %s, %v", kept[0], again, err)
-	}
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	left := map[string]bool{}
-	for _, e := range list {
-		left[e.Name()] = true
-	}
-	for _, name := range append(others, kept[0], again) {
-		if !left[name] {
-			t.Errorf("%s was removed", name)
-		}
-		delete(left, name)
-	}
-	if len(left) > 0 {
-		t.Errorf("left beyond the limit: %v", left)
-	}
-}
-
-func TestLeases(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := OpenLeases(dir, "svc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := OpenLeases(dir, "svc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	call := func(verb func(Call) (Reply, error), pairs ...Pair) (string, Reply) {
-		t.Helper()
-		r, err := verb(Call{pairs: pairs})
-		var refusal *Refusal
-		switch {
-		case errors.As(err, &refusal):
-			return string(refusal.Code), r
-		case err != nil:
-			t.Fatal(err)
-		}
-		return "ok", r
-	}
-	held := func(want string) {
-		t.Helper()
-		pairs := l.Held()
-		if got, _ := find(pairs, "held"); got != want {
-			t.Errorf("%v, want held=%s", pairs, want)
-		}
-	}
-	step := func(want string, verb func(Call) (Reply, error), pairs ...Pair) Reply {
-		t.Helper()
-		got, r := call(verb, pairs...)
-		if got != want {
-			t.Errorf("%v: %s, want %s", pairs, got, want)
-		}
-		return r
-	}
-	held("no")
-	step("notheld", l.release)
-	step("usage", l.hold, Pair{"ttl", "10"})
-	step("usage", l.hold, Pair{"ttl", "-1s"})
-	r := step("ok", l.hold, Pair{"ttl", "10m"}, Pair{"reason", "gdb"})
-	nonce, _ := find(r.Pairs, "nonce")
-	held("yes")
-	step("held", other.hold, Pair{"ttl", "10m"})
-	step("held", l.hold, Pair{"ttl", "10m"})
-	step("notheld", other.release)
-	step("notheld", other.release, Pair{"nonce", strings.Repeat("0", 32)})
-	step("ok", l.hold, Pair{"ttl", "20m"}, Pair{"nonce", nonce})
-	step("ok", l.release)
-	held("no")
-	step("notheld", l.release, Pair{"nonce", nonce})
-	step("notheld", l.hold, Pair{"ttl", "20m"}, Pair{"nonce", nonce})
-	step("ok", l.hold, Pair{"ttl", "10m"})
-	step("usage", other.release, Pair{"force", "maybe"})
-	r = step("ok", other.release, Pair{"force", "yes"})
-	if by, _ := find(r.Pairs, "by"); by != adminName {
-		t.Errorf("%v", r.Pairs)
-	}
-	held("no")
-	step("notheld", l.release)
 }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"path"
+	"syscall"
+
+	"vigil/pkg/cli"
+	"vigil/pkg/diag"
+	"vigil/pkg/heartbeat"
+)
+
+// options are the flags of a server as given.
+type options struct {
+	target  targetFlags
+	id      string
+	hold    string
+	out     string
+	keep    int
+	rate    int
+	ready   *cli.Ready
+	present map[string]bool
+}
+
+func serve(env *cli.Env, args []string) int {
+	var o options
+	fs := env.Flags()
+	o.target.add(fs)
+	fs.StringVar(&o.id, "id", "", "`name` of the service in answers and holds (default the name of DIR)")
+	fs.StringVar(&o.hold, "hold", "", "serve hold and release, acting in `DIR`")
+	fs.StringVar(&o.out, "out", "", "keep dumps in `DIR`, as ID_PID_TIME.json")
+	fs.IntVar(&o.keep, "keep", 10, "with -out: the latest `N` dumps stay")
+	fs.IntVar(&o.rate, "rate", 20, "take `N` commands a second from each FIFO, twice as many at once; 0 for no limit")
+	o.ready = env.ReadyFlag(fs)
+	if code, done := env.Parse(fs, args); done {
+		return code
+	}
+	if fs.NArg() != 1 {
+		return env.Usage("want one DIR, have %d", fs.NArg())
+	}
+	o.present = map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { o.present[f.Name] = true })
+	config, err := o.config(fs.Arg(0))
+	if err != nil {
+		return env.Fail(err)
+	}
+	config.Log = env.Log
+	server, err := diag.Listen(config)
+	if err == nil {
+		if err = o.ready.Signal(); err != nil {
+			_ = server.Close()
+		} else {
+			err = server.Serve(env.Done)
+		}
+	}
+	if err != nil {
+		return env.Fail(err)
+	}
+	return cli.ExitOK
+}
+
+// config checks the flags and opens what they name.
+func (o *options) config(dir string) (c diag.Config, err error) {
+	if o.id == "" {
+		if o.id, err = baseName(dir); err != nil {
+			return c, err
+		}
+	}
+	switch {
+	case !heartbeat.ValidID(o.id):
+		return c, cli.Usagef("id %q: want 1 to 64 of A-Za-z0-9._- not starting with . or -: see -id", o.id)
+	case o.keep < 1:
+		return c, cli.Usagef("-keep %d: want at least 1", o.keep)
+	case o.present["keep"] && o.out == "":
+		return c, cli.Usagef("-keep: wants -out")
+	case o.rate < 0:
+		return c, cli.Usagef("-rate %d: want at least 0", o.rate)
+	}
+	process := &diag.Process{ID: o.id}
+	if process.Target, err = o.target.open(); err != nil {
+		return c, err
+	}
+	if o.out != "" {
+		if process.Spool, err = diag.OpenSpool(o.out, o.keep); err != nil {
+			return c, err
+		}
+	}
+	c = diag.Config{Dir: dir, ID: o.id, Rate: float64(o.rate), Verbs: process.Verbs()}
+	if o.hold != "" {
+		leases, err := diag.OpenLeases(o.hold, o.id)
+		if err != nil {
+			return c, err
+		}
+		process.Held = leases.Held
+		c.Verbs = append(c.Verbs, leases.Verbs()...)
+	}
+	return c, nil
+}
+
+// baseName is the last component of a path, also of "." and "x/..".
+func baseName(dir string) (string, error) {
+	if !path.IsAbs(dir) {
+		here, err := syscall.Getwd()
+		if err != nil {
+			return "", fmt.Errorf("working directory: %w", err)
+		}
+		dir = path.Join(here, dir)
+	}
+	return path.Base(path.Clean(dir)), nil
+}
