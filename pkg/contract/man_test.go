@@ -12,6 +12,7 @@ import (
 // flags of all of them stand on the one page of the program.
 var subcommands = map[string][]string{
 	"diagfifo": {"send", "dump", "hold", "renew", "release"},
+	"hbwatch":  {"tune"},
 }
 
 // sections are those that every page has, in this order. Others may stand
