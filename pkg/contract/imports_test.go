@@ -28,7 +28,7 @@ var rank = map[string]int{
 	"heartbeat": 1,
 	"hold":      2,
 	"detector":  3,
-	"condition": 4, "tune": 4,
+	"condition": 4,
 	"capture":   5, "diag": 5, "sender": 5, "tune": 5, "watch": 5, "watchdog": 5,
 }
 
