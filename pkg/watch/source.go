@@ -34,6 +34,7 @@ type source struct {
 
 	opened os.FileInfo // of the directory behind dir
 	mtime  time.Time   // of the directory at the last scan
+	looked time.Duration
 	scan   time.Duration
 	fault  string // that was told
 	bogus  int

@@ -51,7 +51,7 @@ func (w *Watcher) later(t *testing.T, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		for _, s := range w.sources {
-			s.scan -= scanEvery
+			s.looked, s.scan = 0, 0
 		}
 		w.last = w.now()
 		w.tick(false)

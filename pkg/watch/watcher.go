@@ -3,6 +3,7 @@ package watch
 import (
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -123,6 +124,9 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 	if err := w.opt.Ready(); err != nil {
 		return err
 	}
+	// The first look leaves the most garbage. And Go collects every two minutes,
+	// but only after a first time: until then an idle watcher would grow.
+	runtime.GC()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -226,12 +230,16 @@ func (w *Watcher) poll() {
 	}
 }
 
-// scan finds new files, if the directory has changed or it is time to look.
+// scan looks at a directory every second, and finds new files if it has changed
+// or it is time to look anyway.
 func (w *Watcher) scan(i int32, force bool) {
 	s := w.sources[i]
+	if !force && w.last-s.looked < scanLeast-schedGrain {
+		return
+	}
+	s.looked = w.last
 	mtime, ok := s.heal(w.opt.Log)
-	since := w.last - s.scan
-	if !ok || !force && since < scanEvery && (mtime.Equal(s.mtime) || since < scanLeast) {
+	if !ok || !force && w.last-s.scan < scanEvery && mtime.Equal(s.mtime) {
 		return
 	}
 	ids, err := s.list(w.opt.Log)
