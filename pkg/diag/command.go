@@ -80,7 +80,7 @@ func ParseCommand(line []byte) (Command, error) {
 		at, words = len(words[0])+1, words[1:]
 	}
 	if len(words) == 0 || !isWord(words[0]) {
-		return c, &SyntaxError{at, "want a verb"}
+		return c, &SyntaxError{min(at, len(line)), "want a verb"}
 	}
 	c.Verb = words[0]
 	at += len(words[0]) + 1

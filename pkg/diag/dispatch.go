@@ -3,6 +3,7 @@ package diag
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"vigil/pkg/boottime"
@@ -131,10 +132,42 @@ func (s *Server) answer(c Command, r Reply, err error) {
 	}
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Code != Rate {
-		s.complain(lastName, s.dir.Write(lastName, text, 0o640))
+		s.last.put(text)
 	}
 	if r.after != nil {
 		r.after()
+	}
+}
+
+// latest is the answer that is to be seen in the file last. It is written beside
+// the reading of commands; of answers in quick succession only the last one
+// is, since nobody could have read the others.
+type latest struct {
+	mu   sync.Mutex
+	text []byte // not written yet; nil for none
+	wake chan struct{}
+}
+
+func (l *latest) put(text []byte) {
+	l.mu.Lock()
+	l.text = text
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write runs until wake is closed, and misses nothing that was put before.
+func (l *latest) write(write func([]byte)) {
+	for range l.wake {
+		l.mu.Lock()
+		text := l.text
+		l.text = nil
+		l.mu.Unlock()
+		if text != nil {
+			write(text)
+		}
 	}
 }
 

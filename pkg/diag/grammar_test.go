@@ -36,7 +36,7 @@ func TestParseCommandRefuses(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	for _, tt := range []struct{ name, line, want string }{
 		{"empty", "", "offset 0: want a verb"},
-		{"only an id", "@a", "offset 3: want a verb"},
+		{"only an id", "@a", "offset 2: want a verb"},
 		{"space first", " ping", "offset 0: want a verb"},
 		{"space last", "ping ", "offset 5: want key=value"},
 		{"two spaces", "ping  a=b", "offset 5: want key=value"},

@@ -74,6 +74,7 @@ type Server struct {
 	slow  chan struct{} // holds a token while a slow verb runs
 	limit time.Duration // for a slow verb
 	wg    sync.WaitGroup
+	last  latest
 	count counters
 	said  complaints
 }
@@ -120,7 +121,7 @@ func (c *complaints) news(subject string, err error) string {
 // runs. It refuses a directory that others may write to, and one that is served
 // already (fifo.ErrServed). The caller calls Serve or Close.
 func Listen(c Config) (*Server, error) {
-	s := &Server{id: c.ID, log: c.Log, born: boottime.Now(), slow: make(chan struct{}, 1), limit: slowLimit, quit: make(chan struct{}, 1)}
+	s := &Server{id: c.ID, log: c.Log, born: boottime.Now(), slow: make(chan struct{}, 1), limit: slowLimit, quit: make(chan struct{}, 1), last: latest{wake: make(chan struct{}, 1)}}
 	s.verbs = append(append(s.opening(), c.Verbs...), s.closing()...)
 	if err := check(s.verbs); err != nil {
 		return nil, err
@@ -195,6 +196,11 @@ func (s *Server) Close() error {
 func (s *Server) Serve(done <-chan struct{}) error {
 	over := make(chan struct{})
 	broken := make(chan error, len(s.doors)+1)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.last.write(func(text []byte) { s.complain(lastName, s.dir.Write(lastName, text, 0o640)) })
+	}()
 	s.sweep()
 	for _, d := range s.doors {
 		s.wg.Add(1)
@@ -209,6 +215,8 @@ func (s *Server) Serve(done <-chan struct{}) error {
 		err = errors.Join(err, d.Close())
 	}
 	s.wg.Wait() // they write into the directory
+	close(s.last.wake)
+	<-written
 	return errors.Join(err, s.Close())
 }
 
