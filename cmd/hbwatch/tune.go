@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -172,7 +171,7 @@ func readTrace(env *cli.Env, trace *tune.Trace, name string) error {
 			return fmt.Errorf("%s: open trace: %w", name, errors.Unwrap(err))
 		}
 		defer f.Close()
-		r = bufio.NewReader(f)
+		r = f
 	}
 	err := trace.Read(r, name)
 	var bad *tune.SyntaxError

@@ -6,22 +6,22 @@ import (
 )
 
 // Fixed calls a sender dead after a number of its intervals, five by default,
-// and never under a floor of 5 s; after a beat so late that this leaves little
-// room, after an interval and 2.5 times that lateness, up to thirty intervals.
-// The peak of the lateness (gap less interval) decays, half in 60 beats: stalls
-// come in clusters, and a peak that is forgotten slowly is what keeps the second
-// one from being an alarm. It is lateness that is multiplied, not the gap: the
-// interval is no surprise. The zero Fixed has learned nothing and goes by the
-// defaults. 16 bytes for each sender.
+// and never under a floor of 5 s; after a gap that leaves little room in that,
+// after an interval and 2.5 times what the gap was longer than an interval, up to
+// thirty intervals. The peak of the gaps decays, half in 60 beats: stalls come in
+// clusters, and a peak that is forgotten slowly is what keeps the second one
+// from being an alarm. It is lateness that is multiplied, not the gap: the
+// interval is no surprise, and on steady beats the deadline stays tight. The zero
+// Fixed has learned nothing and goes by the defaults. 16 bytes for each sender.
 type Fixed struct {
 	rule *fixedRule
-	peak time.Duration // lateness
+	peak time.Duration // of the gaps
 }
 
 type fixedRule struct {
 	intervals float64       // to dead, where no lateness says otherwise
 	floor     time.Duration // the least time to dead
-	late      float64       // by which the peak is multiplied
+	late      float64       // by which the lateness of the peak is multiplied
 	decay     float64       // of the peak, at each beat
 	halfLife  float64       // beats after which half of a peak is forgotten
 	cap       float64       // intervals to dead at most, and longest gap learned
@@ -53,8 +53,8 @@ func (f *Fixed) Learn(b Beats) {
 		}
 		f.peak = time.Duration(float64(f.peak) * decay)
 	}
-	if late := b.Gap - b.Interval; late > f.peak && b.Gap <= r.ceiling(b.Interval) {
-		f.peak = late
+	if b.Gap > f.peak && b.Gap <= r.ceiling(b.Interval) {
+		f.peak = b.Gap
 	}
 }
 
@@ -62,7 +62,7 @@ func (f *Fixed) Learn(b Beats) {
 func (f *Fixed) Dead(interval time.Duration) time.Duration {
 	r := f.rules()
 	interval = min(interval, longest)
-	want := max(times(interval, r.intervals), r.floor, interval+times(f.peak, r.late))
+	want := max(times(interval, r.intervals), r.floor, interval+times(max(f.peak-interval, 0), r.late))
 	return min(want, r.ceiling(interval))
 }
 

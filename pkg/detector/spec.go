@@ -52,11 +52,11 @@ const day = 24 * 3600
 
 // Kinds are all detectors; the first is the default.
 var Kinds = []Kind{
-	{"fixed", "dead after a number of intervals; later after a beat that was late, for some time", false, []Param{
+	{"fixed", "dead after a number of intervals; later for some time after a long gap", false, []Param{
 		{"intervals", "5", "intervals to dead", number, 0.1, 1e4},
 		{"floor", "5s", "least time to dead", span, 0, day},
-		{"late", "2.5", "dead is at least an interval and so many times the greatest lateness; 0: a constant", number, 0, 1e3},
-		{"half-life", "60", "beats in which half of that lateness is forgotten", number, 1, 1e9},
+		{"late", "2.5", "dead is at least an interval and so many times what the longest gap exceeded one by; 0: a constant", number, 0, 1e3},
+		{"half-life", "60", "beats in which half of that gap is forgotten", number, 1, 1e9},
 		{"cap", "30", "most intervals to dead, and longest gap that is learned", number, 1, 1e4},
 	}, func(p params) func() Detector {
 		r := newFixedRule(p[0], p.duration(1), p[2], p[3], p[4])

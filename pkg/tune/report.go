@@ -3,7 +3,6 @@ package tune
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -78,8 +77,11 @@ func (t *Trace) Advice(dst []byte, rows []Row, budget float64) (text []byte, ok 
 // plain puts the constant deadline into flags: dead within the budget, suspect
 // 24 times as often: once an hour instead of once a day.
 func (t *Trace) plain(dst []byte, rows []Row, budget float64) []byte {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Line != lines[0].name })
-	dead, suspect := Best(rows, budget), Best(rows, 24*budget)
+	n := 0 // rows of the constant, which come first
+	for n < len(rows) && rows[n].Line == lines[0].name {
+		n++
+	}
+	dead, suspect := Best(rows[:n], budget), Best(rows[:n], 24*budget)
 	if dead == nil {
 		return dst
 	}

@@ -18,13 +18,12 @@ package tune
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"vigil/pkg/heartbeat"
@@ -68,26 +67,26 @@ func New(interval time.Duration) *Trace {
 }
 
 // ParseLine reads "bt_ms ID seq". The id is a part of line.
-func ParseLine(line []byte) (bt int64, id []byte, seq uint64, err error) {
-	first, rest, ok := bytes.Cut(line, []byte(" "))
-	id, last, ok2 := bytes.Cut(rest, []byte(" "))
+func ParseLine(line string) (bt int64, id string, seq uint64, err error) {
+	first, rest, ok := strings.Cut(line, " ")
+	id, last, ok2 := strings.Cut(rest, " ")
 	if !ok || !ok2 {
-		return 0, nil, 0, errors.New("want three words: bt_ms ID seq")
+		return 0, "", 0, errors.New("want three words: bt_ms ID seq")
 	}
-	if bt, err = strconv.ParseInt(string(first), 10, 64); err != nil || bt < 0 || !canonical(first) {
-		return 0, nil, 0, errors.New("bt_ms: want whole milliseconds")
+	if bt, err = strconv.ParseInt(first, 10, 64); err != nil || !canonical(first) {
+		return 0, "", 0, errors.New("bt_ms: want whole milliseconds")
 	}
-	if !heartbeat.ValidID(string(id)) {
-		return 0, nil, 0, errors.New("ID: want 1 to 64 of A-Za-z0-9._- not starting with . or -")
+	if !heartbeat.ValidID(id) {
+		return 0, "", 0, errors.New("ID: want 1 to 64 of A-Za-z0-9._- not starting with . or -")
 	}
-	if seq, err = strconv.ParseUint(string(last), 10, 64); err != nil || !canonical(last) {
-		return 0, nil, 0, errors.New("seq: want a whole number")
+	if seq, err = strconv.ParseUint(last, 10, 64); err != nil || !canonical(last) {
+		return 0, "", 0, errors.New("seq: want a whole number")
 	}
 	return bt, id, seq, nil
 }
 
 // canonical tells that a number is written in the one way that it is printed.
-func canonical(b []byte) bool { return b[0] != '+' && b[0] != '-' && (b[0] != '0' || len(b) == 1) }
+func canonical(s string) bool { return s[0] >= '1' && s[0] <= '9' || s == "0" }
 
 // AppendLine appends a line, with its end, as ParseLine and Read take it.
 func AppendLine(dst []byte, bt int64, id string, seq uint64) []byte {
@@ -117,9 +116,9 @@ func (t *Trace) Read(r io.Reader, name string) error {
 		if err == bufio.ErrBufferFull || len(line) > maxLine {
 			return &SyntaxError{name, n, fmt.Sprintf("longer than %d bytes", maxLine)}
 		}
-		line = bytes.TrimSuffix(line, []byte("\n"))
-		if len(line) > 0 && line[0] != '#' {
-			bt, id, seq, bad := ParseLine(line)
+		text := strings.TrimSuffix(string(line), "\n")
+		if text != "" && text[0] != '#' {
+			bt, id, seq, bad := ParseLine(text)
 			if bad == nil {
 				bad = t.Add(bt, id, seq)
 			}
@@ -136,11 +135,11 @@ func (t *Trace) Read(r io.Reader, name string) error {
 // Add adds a beat. One whose bt_ms or seq is less than the last one's is the
 // first of a new life: what lay between was no mistake. One that repeats both
 // says nothing. The error tells that the trace is longer than can be kept.
-func (t *Trace) Add(bt int64, id []byte, seq uint64) error {
-	s := t.senders[string(id)]
+func (t *Trace) Add(bt int64, id string, seq uint64) error {
+	s := t.senders[id]
 	if s == nil {
 		s = &sender{bt: bt, seq: seq}
-		t.senders[string(id)] = s
+		t.senders[strings.Clone(id)] = s
 		t.order = append(t.order, s)
 		return t.bound()
 	}
@@ -171,22 +170,23 @@ func (t *Trace) bound() error {
 
 // settle finds out the intervals, and drops those of whom there is no gap.
 func (t *Trace) settle() {
-	t.order = slices.DeleteFunc(t.order, func(s *sender) bool {
-		gaps := make([]uint32, 0, len(s.steps))
+	kept := t.order[:0]
+	for _, s := range t.order {
+		var gaps histogram
 		alive := false
 		for _, st := range s.steps {
 			if st.count > 0 {
-				gaps = append(gaps, st.span/st.count)
+				gaps.add(time.Duration(st.span/st.count) * time.Millisecond)
 				alive = alive || st.span > 0
 			}
 		}
 		if !alive {
-			return true
+			continue
 		}
 		if s.interval = t.interval; s.interval == 0 {
-			slices.Sort(gaps)
-			s.interval = time.Duration(max(gaps[len(gaps)/2], 1)) * time.Millisecond
+			s.interval = max(gaps.quantile(1, 2), time.Millisecond)
 		}
-		return false
-	})
+		kept = append(kept, s)
+	}
+	t.order = kept
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"vigil/pkg/detector"
@@ -91,19 +90,22 @@ func Run(req Request) ([]Row, error) {
 		extra = append(extra, Row{Line: k.Name, Spec: spec, Asked: true})
 	}
 	tables := make([][]Row, len(lines)+1)
-	var wait sync.WaitGroup
+	done := make(chan struct{})
 	for i := range lines {
-		wait.Go(func() { tables[i] = req.search(&lines[i]) })
+		go func() {
+			tables[i] = req.search(&lines[i])
+			done <- struct{}{}
+		}()
 	}
-	wait.Go(func() {
-		for i := range extra {
-			if !req.Stop() {
-				extra[i].Quality = t.try(extra[i].Spec)
-			}
+	for i := range extra {
+		if !req.Stop() {
+			extra[i].Quality = t.try(extra[i].Spec)
 		}
-		tables[len(lines)] = extra
-	})
-	wait.Wait()
+	}
+	tables[len(lines)] = extra
+	for range lines {
+		<-done
+	}
 	var rows []Row
 	for _, table := range tables {
 		rows = append(rows, table...)
