@@ -37,7 +37,6 @@ const (
 )
 
 const (
-	healEvery  = time.Second
 	sweepEvery = 10 * time.Minute // and how old an answer becomes that nobody fetched
 	slowLimit  = 10 * time.Second
 )
@@ -218,39 +217,6 @@ func (s *Server) Serve(done <-chan struct{}) error {
 	close(s.last.wake)
 	<-written
 	return errors.Join(err, s.Close())
-}
-
-// watch keeps the FIFOs in place until the end. Its tick is the only wake-up of
-// an idle server.
-func (s *Server) watch(done <-chan struct{}, broken <-chan error) error {
-	tick := time.NewTicker(healEvery)
-	defer tick.Stop()
-	swept := boottime.Now()
-	for {
-		select {
-		case <-done:
-			return nil
-		case <-s.quit:
-			return nil
-		case err := <-broken:
-			return err
-		case <-tick.C:
-		}
-		if s.dir.Gone() {
-			return fmt.Errorf("%s: directory was removed", s.dir.Path())
-		}
-		for _, d := range s.doors {
-			healed, err := d.Heal()
-			if healed {
-				s.log.Warn(s.dir.Path() + ": a FIFO was removed or replaced: made anew")
-			}
-			s.complain("heal", err)
-		}
-		if now := boottime.Now(); now-swept >= sweepEvery {
-			swept = now
-			s.sweep()
-		}
-	}
 }
 
 // complain tells a fault once, until it changes or passes.
