@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Mapping is one line of /proc/PID/maps and, when it came from smaps, what the
@@ -146,17 +145,13 @@ func pair(b []byte, sep string, bits int) (x, y uint64, ok bool) {
 	return x, y, ok && errx == nil && erry == nil
 }
 
-// ReadMaps reads the mappings of pid in the order of their addresses; none for
-// a kernel thread or a zombie. A target that runs may change them during the
-// read; two that overlap can then both be listed.
-func ReadMaps(pid int) ([]Mapping, error) { return readMaps(pid, "maps", lockLimit) }
-
-// ReadSmaps is ReadMaps with the counts and flags of each mapping. The kernel
-// walks the target's page tables for it: some 10 ms per GiB.
-func ReadSmaps(pid int) ([]Mapping, error) { return readMaps(pid, "smaps", smapsLimit) }
-
-func readMaps(pid int, name string, patience time.Duration) ([]Mapping, error) {
-	b, cut, err := readLocked(pid, name, maxMaps, patience)
+// ReadSmaps reads the mappings of pid in the order of their addresses, with the
+// counts and flags of each; none for a kernel thread or a zombie. A target that
+// runs may change them during the read; two that overlap can then both be
+// listed. The kernel walks the target's page tables for it: some 10 ms per GiB.
+func ReadSmaps(pid int) ([]Mapping, error) {
+	const name = "smaps"
+	b, cut, err := readLocked(pid, name, maxMaps, smapsLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func TestReadSelf(t *testing.T) {
 	if st, err := ReadTaskStatus(pid, tids[0]); err != nil || st.PID != tids[0] || st.TGID != pid {
 		t.Errorf("task status %+v, %v", st, err)
 	}
-	maps, err := ReadMaps(pid)
+	maps, err := ReadSmaps(pid)
 	if err != nil || len(maps) == 0 {
 		t.Errorf("maps %v, %v", maps, err)
 	}
@@ -177,7 +177,7 @@ func TestGone(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"stat":    func() error { _, err := ReadStat(pid); return err },
 		"status":  func() error { _, err := ReadStatus(pid); return err },
-		"maps":    func() error { _, err := ReadMaps(pid); return err },
+		"maps":    func() error { _, err := ReadSmaps(pid); return err },
 		"tasks":   func() error { _, err := Tasks(pid); return err },
 		"exe":     func() error { _, err := Exe(pid); return err },
 		"wchan":   func() error { _, err := Wchan(pid, pid); return err },

@@ -164,7 +164,7 @@ func TestSeizeRefuses(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	pid := sleeper(t)
-	maps, err := procfs.ReadMaps(pid)
+	maps, err := procfs.ReadSmaps(pid)
 	if err != nil || len(maps) == 0 {
 		t.Fatal(err)
 	}
