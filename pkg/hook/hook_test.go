@@ -147,6 +147,24 @@ echo "fds" $(ls /proc/$$/fd)
 	}
 }
 
+// TestCloseOnExec: by close_range, and as before Linux 5.11.
+func TestCloseOnExec(t *testing.T) {
+	for name, mark := range map[string]func(){"all": closeOnExec, "each": closeOnExecEach} {
+		fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark()
+		flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+		if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {
+			t.Errorf("%s: flags %#x, %v", name, flags, errno)
+		}
+		if err := syscall.Close(fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCoalesce(t *testing.T) {
 	f := start(t, `
 echo "$HB_ID $HB_FROM>$HB_TO"

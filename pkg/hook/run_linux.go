@@ -15,16 +15,21 @@ func executable(path string) bool { return unix.Access(path, unix.X_OK) == nil }
 // closeOnExec marks every descriptor from 3. What Go opens is marked already;
 // this is for what the process was started with.
 func closeOnExec() {
-	if unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
-		return
-	}
 	// close_range(2) knows the flag since Linux 5.11.
-	entries, err := os.ReadDir("/proc/self/fd")
+	if unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) != nil {
+		closeOnExecEach()
+	}
+}
+
+func closeOnExecEach() {
+	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return
 	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) // what could be listed is better than nothing
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil && fd > 2 {
 			unix.CloseOnExec(fd)
 		}
 	}

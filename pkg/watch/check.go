@@ -29,7 +29,7 @@ type Report struct {
 // Check looks once and gives the worst first, and among equals in the order of
 // their ids. It may take 20 ms longer than the reading, for files that seem
 // half-written.
-func (w *Watcher) Check() ([]Report, error) {
+func (w *Watcher) Check() ([]*Report, error) {
 	if w.holds != nil {
 		w.poll()
 	}
@@ -52,13 +52,13 @@ func (w *Watcher) Check() ([]Report, error) {
 	if stalled {
 		stalled = w.sweep(keys) // once more: the stall may have been a short one
 	}
-	reports := make([]Report, 0, len(keys))
+	reports := make([]*Report, 0, len(keys))
 	for _, key := range keys {
 		if e := &w.core.entries[key]; !e.missing || e.expected {
 			reports = append(reports, w.report(e, stalled))
 		}
 	}
-	slices.SortFunc(reports, func(a, b Report) int {
+	slices.SortFunc(reports, func(a, b *Report) int {
 		return cmp.Or(States[b.State].rank-States[a.State].rank, strings.Compare(a.ID, b.ID))
 	})
 	return reports, errors.Join(faults...)
@@ -80,14 +80,14 @@ func (w *Watcher) sweep(keys []int32) (stalled bool) {
 	return w.stalls > before
 }
 
-func (w *Watcher) report(e *entry, stalled bool) Report {
+func (w *Watcher) report(e *entry, stalled bool) *Report {
 	now := e.visited
 	v := w.core.evaluate(e, now)
 	if stalled && v.timed {
 		v = verdict{state: Unknown, reason: reasonStall}
 	}
 	dead, suspect := w.core.deadlines(e)
-	r := Report{ID: e.id, State: v.state, Reason: v.reason, Deadline: dead, PID: int(e.pid), Seq: e.seq}
+	r := &Report{ID: e.id, State: v.state, Reason: v.reason, Deadline: dead, PID: int(e.pid), Seq: e.seq}
 	if e.origin != nowhere {
 		r.Read, r.Status = true, e.status.String()
 	}
@@ -105,7 +105,7 @@ func (w *Watcher) report(e *entry, stalled bool) Report {
 
 // Worst is the exit code of a check: that of the worst state, and unknown when
 // nothing at all was found.
-func Worst(reports []Report) int {
+func Worst(reports []*Report) int {
 	if len(reports) == 0 {
 		return States[Unknown].Code
 	}
@@ -134,7 +134,7 @@ func (r *Report) Append(w *jsonline.Writer) {
 }
 
 // Table gives the reports for people: aligned, with a line of headings.
-func Table(reports []Report) []byte {
+func Table(reports []*Report) []byte {
 	rows := [][]string{{"ID", "STATE", "AGE", "DEADLINE", "SEQ", "PID", "STATUS", "REASON"}}
 	for i := range reports {
 		rows = append(rows, reports[i].cells())

@@ -44,7 +44,7 @@ type Event struct {
 // shown as its time.
 func (e *Event) Append(w *jsonline.Writer, wall time.Time) {
 	w.Object("")
-	w.Str("time", wall.UTC().Format("2006-01-02T15:04:05.000Z"))
+	w.Time("time", wall.UnixMilli())
 	w.Str("event", string(e.Kind))
 	switch e.Kind {
 	case Transition:

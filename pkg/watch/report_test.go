@@ -14,7 +14,7 @@ import (
 )
 
 // check is one look in the simulated world.
-func check(t *testing.T, change func(*Options), place func(*sim)) []Report {
+func check(t *testing.T, change func(*Options), place func(*sim)) []*Report {
 	t.Helper()
 	s := begin(t, func(o *Options) {
 		o.Once = true
@@ -77,7 +77,7 @@ func TestCheckStalled(t *testing.T) {
 			}
 		})
 		if reports[0].State != want || reports[1].State != Alive {
-			t.Errorf("%d sweeps with stalls: %+v, want %v", stalls, reports, want)
+			t.Errorf("%d sweeps with stalls: %v and %v, want %v", stalls, reports[0].State, reports[1].State, want)
 		}
 		if want == Unknown && reports[0].Reason != "local_stall" {
 			t.Errorf("reason %q", reports[0].Reason)
@@ -90,12 +90,12 @@ func TestCheckFirstBeat(t *testing.T) {
 		s.beat("a", func(r *heartbeat.Record) { r.Seq = 1; r.BTMS -= 6000 })
 	})
 	if reports[0].State != Dead {
-		t.Errorf("%+v: a check knows of no first beat", reports[0])
+		t.Errorf("%+v: a check knows of no first beat", *reports[0])
 	}
 }
 
 func TestReportText(t *testing.T) {
-	reports := []Report{
+	reports := []*Report{
 		{ID: "svc-1", State: Dead, Reason: "timeout", Read: true, Beaten: true, Age: 95 * time.Second, Late: 80 * time.Second, Deadline: 25 * time.Second, Seq: 7, PID: 42, Status: "ok"},
 		{ID: "b", State: Unknown, Reason: "never_seen", Deadline: 2 * time.Hour},
 		{ID: "c", State: Alive, Read: true, Beaten: true, Age: 1234 * time.Millisecond, Deadline: 1500 * time.Millisecond, Status: "starting"},
