@@ -45,12 +45,8 @@ func (t *Trace) replay(newDetector func() detector.Detector) Quality {
 			if st.count == 0 {
 				continue
 			}
-			span := time.Duration(st.span) * time.Millisecond
-			gap := span
-			if st.count > 1 {
-				// Beats came that the recorder did not see: evenly, as far as it knows.
-				gap /= time.Duration(st.count)
-			}
+			// Beats that the recorder did not see came evenly, as far as it knows.
+			span, gap := time.Duration(st.span)*time.Millisecond, st.gap()
 			q.Alive += span
 			if gap > dead {
 				q.Mistakes++
@@ -87,8 +83,11 @@ func slot(v uint64) int {
 func (h *histogram) add(d time.Duration) {
 	h.n++
 	h.most = max(h.most, d)
-	h.count[slot(uint64((d+time.Millisecond-1)/time.Millisecond))]++
+	h.count[slot(millis(d))]++
 }
+
+// millis rounds up.
+func millis(d time.Duration) uint64 { return uint64((d + time.Millisecond - 1) / time.Millisecond) }
 
 // quantile is the least time that num/den of all are not above; of those that
 // share a slot, the greatest possible.

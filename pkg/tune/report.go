@@ -105,9 +105,9 @@ func (t *Trace) caveat(dst []byte) []byte {
 	var alive, gap time.Duration
 	for _, s := range t.order {
 		for _, st := range s.steps {
-			if span := time.Duration(st.span) * time.Millisecond; st.count > 0 {
-				alive += span
-				gap = max(gap, span/time.Duration(st.count))
+			if st.count > 0 {
+				alive += time.Duration(st.span) * time.Millisecond
+				gap = max(gap, st.gap())
 			}
 		}
 	}
@@ -142,13 +142,12 @@ func counted(n float64, what string) string {
 	return "1 " + what
 }
 
-// digits prints a number with three digits, or all those before the point.
+// digits prints a number with three digits, or all those before the point; of a
+// whole number no others.
 func digits(x float64) string {
 	switch {
-	case x >= 99.95:
+	case x >= 99.95 || x == math.Trunc(x):
 		return strconv.FormatFloat(x, 'f', 0, 64)
-	case x == 0 || x == 1:
-		return strconv.FormatFloat(x, 'f', -1, 64)
 	}
 	return strconv.FormatFloat(x, 'f', max(2-int(math.Floor(math.Log10(x))), 0), 64)
 }

@@ -176,7 +176,7 @@ func (t *Trace) settle() {
 		alive := false
 		for _, st := range s.steps {
 			if st.count > 0 {
-				gaps.add(time.Duration(st.span/st.count) * time.Millisecond)
+				gaps.add(st.gap())
 				alive = alive || st.span > 0
 			}
 		}
@@ -184,9 +184,27 @@ func (t *Trace) settle() {
 			continue
 		}
 		if s.interval = t.interval; s.interval == 0 {
-			s.interval = max(gaps.quantile(1, 2), time.Millisecond)
+			s.interval = max(s.middle(gaps.quantile(1, 2)), time.Millisecond)
 		}
 		kept = append(kept, s)
 	}
 	t.order = kept
+}
+
+// gap is the silence before the beat: the mean, if some were not seen.
+func (st step) gap() time.Duration {
+	return time.Duration(st.span/st.count) * time.Millisecond
+}
+
+// middle is the median gap: the mean of those which a histogram cannot tell
+// from it.
+func (s *sender) middle(median time.Duration) time.Duration {
+	sum, n := time.Duration(0), time.Duration(0)
+	for _, st := range s.steps {
+		if st.count > 0 && slot(millis(st.gap())) == slot(millis(median)) {
+			sum += st.gap()
+			n++
+		}
+	}
+	return sum / max(n, 1)
 }
