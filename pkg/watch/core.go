@@ -33,6 +33,7 @@ type Core struct {
 	cfg     Config
 	holds   Holds
 	emit    func(Event)
+	heard   func(id string, at time.Duration, seq uint64) // nil: nobody listens
 	ids     map[string]int32
 	entries []entry
 	free    []int32
@@ -78,7 +79,7 @@ type entry struct {
 	seq      uint64
 	interval time.Duration
 	ttl      time.Duration
-	detector detector.Fixed
+	detector detector.Detector
 
 	added    time.Duration
 	visited  time.Duration // when the file was read last; 0: never
@@ -93,6 +94,9 @@ type entry struct {
 
 // NewCore makes a judge of nothing yet. holds may be nil.
 func NewCore(cfg Config, holds Holds, now time.Duration, emit func(Event)) *Core {
+	if cfg.Detector == nil {
+		cfg.Detector = func() detector.Detector { return new(detector.Fixed) }
+	}
 	return &Core{
 		cfg: cfg, holds: holds, emit: emit,
 		ids:   map[string]int32{},
@@ -103,7 +107,7 @@ func NewCore(cfg Config, holds Holds, now time.Duration, emit func(Event)) *Core
 // New adds an id, which is due at once. expected means that its absence is
 // reported too.
 func (c *Core) New(id string, source int32, expected bool, now time.Duration) int32 {
-	e := entry{id: id, source: source, state: Unknown, expected: expected, added: now}
+	e := entry{id: id, source: source, state: Unknown, expected: expected, added: now, detector: c.cfg.Detector()}
 	var key int32
 	if n := len(c.free); n > 0 {
 		key = c.free[n-1]

@@ -213,6 +213,9 @@ func (c *Core) beat(e *entry, l *Look, at, before time.Duration) {
 	e.beat, e.beaten, e.stale, e.excused = at, true, false, 0
 	e.copy(l)
 	c.tighten(e)
+	if c.heard != nil {
+		c.heard(e.id, at, e.seq)
+	}
 }
 
 // learn tells the detector the longest gap since the last beat that was seen.
@@ -227,7 +230,11 @@ func (c *Core) learn(e *entry, r *heartbeat.Record, at, before time.Duration) {
 		b.Count = r.Seq - e.seq
 		b.Gap = max(b.Gap, b.Span/time.Duration(min(b.Count, 1<<32)))
 	}
-	b.Gap = max(b.Gap, ms(r.GapMaxMS))
+	if !c.cfg.EachBeat {
+		// Of what was not looked at, the sender has kept the longest gap. It keeps
+		// it for a while: to who has seen the beats, it is none of this one.
+		b.Gap = max(b.Gap, ms(r.GapMaxMS))
+	}
 	e.detector.Learn(b)
 }
 

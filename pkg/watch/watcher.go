@@ -30,9 +30,14 @@ type Options struct {
 	HoldMax time.Duration
 	Tool    string // by which name holds are acknowledged
 
-	Emit  func(Event)  // must not block
-	Ready func() error // called once, after everything was looked at once
-	Log   Log
+	Emit func(Event) // must not block
+	// Heard, if any, is told of each beat taken, with bt_ms or when it was seen.
+	// Ticked, if any, is called after each sweep: at that time, it took so long.
+	// Neither may block.
+	Heard  func(id string, at time.Duration, seq uint64)
+	Ticked func(now, took time.Duration)
+	Ready  func() error // called once, after everything was looked at once
+	Log    Log
 }
 
 // holdReader is a *hold.Reader, or none.
@@ -98,6 +103,7 @@ func (w *Watcher) start() {
 	w.doubles = map[string]bool{}
 	w.last, w.slept = w.now(), w.suspended()
 	w.core = NewCore(w.opt.Config, w.holds, w.last, w.emit)
+	w.core.heard = w.opt.Heard
 	for i, s := range w.sources {
 		for _, id := range s.ids {
 			w.add(id, int32(i), true)
@@ -173,6 +179,7 @@ func (w *Watcher) lap(planned time.Duration) time.Duration {
 // tick does what is due: directories, holds, then files. All files are read
 // before one is judged, so that a stall among the reads counts for all.
 func (w *Watcher) tick(all bool) {
+	defer w.ticked(w.last)
 	if w.holds != nil && (all || w.last-w.polled >= napMost-schedGrain) {
 		w.poll()
 	}
