@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/detector"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hook"
 	"vigil/pkg/watch"
@@ -20,6 +21,7 @@ type options struct {
 	hookTimeout time.Duration
 	hookJobs    int
 	ready       *cli.Ready
+	outputs     outputs
 }
 
 func (o *options) flags(env *cli.Env) *flag.FlagSet {
@@ -31,6 +33,13 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 			o.Timeout = d
 		} else {
 			o.Timeouts[id] = d
+		}
+		return err
+	})
+	fs.Func("detector", "`NAME[:PARAM=VALUE,...]` finds the time to dead where neither -timeout nor the record says:\n"+detector.Names()+" (default "+detector.Kinds[0].Name+"); tune -h explains them", func(s string) error {
+		kind, maker, err := detector.Parse(s)
+		if err == nil {
+			o.Detector, o.EachBeat = maker, kind.EachBeat
 		}
 		return err
 	})
@@ -52,6 +61,7 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	fs.StringVar(&o.Hold, "hold", "", "honour the holds in this `directory`")
 	fs.DurationVar(&o.HoldMax, "hold-max", time.Hour, "most `time` that a hold is honoured, from its taking")
 	o.ready = env.ReadyFlag(fs)
+	o.outputs.flags(fs)
 	return fs
 }
 

@@ -12,9 +12,10 @@
 // the number of beats, the time they took, and the longest gap among them (the
 // sender's own gap_max_ms, or the silence it has seen itself). [Fixed] and
 // [Missed] are made for that. The window detectors take it so that they err
-// towards later: phi learns the longest gap of each batch, phi-exp the mean, and
-// Chen's needs no more than a batch. To be what their papers describe, phi and
-// phi-exp have to be fed each interval: look at the file once per interval.
+// towards later: phi learns the longest gap of each batch, phi-exp the mean,
+// Chen's its end. To be what their papers describe, and to have a window of
+// beats, not of batches, they have to be fed each interval: look at the file
+// once per interval.
 package detector
 
 import "time"

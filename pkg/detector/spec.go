@@ -85,7 +85,7 @@ var Kinds = []Kind{
 		r := &expRule{factor: p[0] * math.Ln10, size: int(p[1])}
 		return func() Detector { return &PhiExp{rule: r} }
 	}},
-	{"chen", "dead some intervals after the time at which the last arrivals let the next one be expected", false, []Param{
+	{"chen", "dead some intervals after the time at which the last arrivals let the next one be expected", true, []Param{
 		{"alpha", "4", "intervals past the expected arrival", number, 0, 1e4},
 		{"window", "10", "beats remembered", count, 2, maxWindow},
 	}, func(p params) func() Detector {

@@ -29,6 +29,11 @@ type Config struct {
 	Grace      time.Duration            // to be seen, or to be done with starting; by default twice the time to dead
 	StoppedMax time.Duration            // that an expected id may say stopping
 
+	// Detector makes one for each id; nil makes the default. EachBeat has every
+	// file looked at once per interval, as some detectors want.
+	Detector func() detector.Detector
+	EachBeat bool
+
 	// Once judges a single look at each file: nothing is remembered, so times
 	// in files are all there is.
 	Once bool

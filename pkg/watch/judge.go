@@ -59,6 +59,9 @@ func (c *Core) Judge(key int32) {
 		return
 	}
 	c.settle(e, v, now)
+	if c.cfg.EachBeat {
+		v.next = min(v.next, now+e.rhythm())
+	}
 	c.wheel.Set(key, v.next)
 }
 

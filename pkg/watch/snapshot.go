@@ -49,6 +49,6 @@ func (w *Watcher) Snapshot(s *Snapshot) {
 func (w *Watcher) ticked(began time.Duration) {
 	if w.opt.Ticked != nil {
 		now := w.now()
-		w.opt.Ticked(now, now-began)
+		w.opt.Ticked(w, now, now-began)
 	}
 }

@@ -22,7 +22,7 @@ func TestSnapshot(t *testing.T) {
 		o.Expect = []string{"never"}
 		o.Timeout = 5 * time.Second
 		o.Heard = func(id string, at time.Duration, seq uint64) { beats = append(beats, heard{id, at, seq}) }
-		o.Ticked = func(now, took time.Duration) {
+		o.Ticked = func(_ *Watcher, now, took time.Duration) {
 			sweeps++
 			if s != nil && now != s.clock || took < 0 {
 				t.Errorf("ticked at %v for %v", now, took)

@@ -35,7 +35,7 @@ type Options struct {
 	// Ticked, if any, is called after each sweep: at that time, it took so long.
 	// Neither may block.
 	Heard  func(id string, at time.Duration, seq uint64)
-	Ticked func(now, took time.Duration)
+	Ticked func(w *Watcher, now, took time.Duration)
 	Ready  func() error // called once, after everything was looked at once
 	Log    Log
 }
