@@ -51,7 +51,8 @@ func runTune(env *cli.Env, args []string) int {
 		o.specs = append(o.specs, s)
 		return err
 	})
-	fs.StringVar(&o.synth, "synth", "", "print a made-up trace of this `NAME` instead:\n"+patterns())
+	fs.StringVar(&o.synth, "synth", "", "print a made-up trace of this `NAME` instead:\n"+
+		patterns("\n", func(p *tune.Pattern) string { return ": " + p.Summary }))
 	fs.IntVar(&o.beats, "beats", 1_000_000, "with -synth, `N` beats")
 	fs.Uint64Var(&o.seed, "seed", 1, "with -synth, `N` that the random numbers come from")
 	if code, done := env.Parse(fs, args); done {
@@ -82,13 +83,15 @@ func runTune(env *cli.Env, args []string) int {
 	}
 }
 
-func patterns() string {
+// patterns lists the synthetic traces, with what summary says of each.
+func patterns(between string, summary func(p *tune.Pattern) string) string {
 	var b strings.Builder
-	for i, p := range tune.Patterns {
+	for i := range tune.Patterns {
 		if i > 0 {
-			b.WriteByte('\n')
+			b.WriteString(between)
 		}
-		b.WriteString(p.Name + ": " + p.Summary)
+		p := &tune.Patterns[i]
+		b.WriteString(p.Name + summary(p))
 	}
 	return b.String()
 }
@@ -102,7 +105,7 @@ func synthesize(env *cli.Env, o *tuneOptions) int {
 		}
 	}
 	if p == nil {
-		return env.Usage("-synth %q: want one of\n%s", o.synth, patterns())
+		return env.Usage("-synth %q: want one of %s", o.synth, patterns(", ", func(*tune.Pattern) string { return "" }))
 	}
 	gap := p.Gaps(o.seed)
 	var b []byte

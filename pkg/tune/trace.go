@@ -41,6 +41,7 @@ type Trace struct {
 	senders  map[string]*sender
 	order    []*sender
 	steps    int
+	limit    int // maxBeats
 
 	restarts int
 	unseen   uint64 // beats that the recorder did not see
@@ -63,7 +64,7 @@ type step struct {
 // New makes an empty trace. interval is what the senders declared; 0 takes for
 // each the median of its gaps.
 func New(interval time.Duration) *Trace {
-	return &Trace{interval: interval, senders: map[string]*sender{}}
+	return &Trace{interval: interval, senders: map[string]*sender{}, limit: maxBeats}
 }
 
 // ParseLine reads "bt_ms ID seq". The id is a part of line.
@@ -162,8 +163,8 @@ func (t *Trace) Add(bt int64, id string, seq uint64) error {
 
 // bound keeps memory within reason; an id costs as much as some beats.
 func (t *Trace) bound() error {
-	if t.steps+20*len(t.order) > maxBeats {
-		return fmt.Errorf("more than %d beats: use a part of the trace", maxBeats)
+	if t.steps+20*len(t.order) > t.limit {
+		return fmt.Errorf("more than %d beats: use a part of the trace", t.limit)
 	}
 	return nil
 }

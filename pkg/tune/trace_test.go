@@ -105,12 +105,13 @@ func TestBound(t *testing.T) {
 		"many ids": func(n int) string { return string(AppendLine(nil, int64(n), "a", 0)) },
 	} {
 		trace := New(0)
+		trace.limit = 100_000
 		var err error
 		n := 0
-		for ; err == nil && n <= maxBeats+1; n++ {
+		for ; err == nil && n <= trace.limit+1; n++ {
 			err = trace.Add(int64(n), id(n), uint64(n))
 		}
-		if err == nil || n > maxBeats || n < maxBeats/30 {
+		if err == nil || n > trace.limit || n < trace.limit/30 {
 			t.Errorf("%s: %v after %d beats", name, err, n)
 		}
 	}

@@ -109,7 +109,7 @@ func synthetic(t testing.TB, name string, seed uint64, n int) *Trace {
 // TestPatterns: each has the mean and the share of long gaps that its
 // description promises, and a seed means one trace.
 func TestPatterns(t *testing.T) {
-	const n = 400_000
+	const n = 200_000
 	want := map[string]struct{ mean, over2 float64 }{
 		"normal": {1, 0}, "jitter": {1, 0},
 		"lognormal": {1 + 0.07*math.Exp(1.1*1.1/2), 0.0078}, // P(ln z > ln(1/0.07)/1.1)
@@ -136,7 +136,7 @@ func TestPatterns(t *testing.T) {
 			}
 		}
 		w := want[p.Name]
-		if mean, share := sum/n, float64(over)/n; math.Abs(mean-w.mean) > 0.01 || math.Abs(share-w.over2) > 0.25*w.over2+2e-5 {
+		if mean, share := sum/n, float64(over)/n; math.Abs(mean-w.mean) > 0.01 || math.Abs(share-w.over2) > 0.3*w.over2+2e-5 {
 			t.Errorf("%s: mean %.4f s, %.5f of the gaps over 2 s; want %.4f, %.5f", p.Name, mean, share, w.mean, w.over2)
 		}
 		if differ < n/2 {
@@ -164,7 +164,7 @@ func run(t testing.TB, trace *Trace, budgets ...float64) []Row {
 // TestSearch: of each line, the setting that meets a budget is there, and the
 // next lower one, a hundredth below, does not meet it.
 func TestSearch(t *testing.T) {
-	trace := synthetic(t, "storms", 1, 100_000)
+	trace := synthetic(t, "storms", 1, 30_000)
 	rows := run(t, trace, 24)
 	for i := range lines {
 		l := &lines[i]
@@ -232,39 +232,46 @@ func TestBest(t *testing.T) {
 	}
 }
 
-// TestDefaultHoldsItsOwn repeats, on a tenth of the beats, what scripts/bench
-// detect shows: the default needs hardly more time than the best detector.
+// TestDefaultHoldsItsOwn repeats, on fewer beats and against the strongest, what
+// scripts/bench detect shows: the default needs hardly more time than the best.
 func TestDefaultHoldsItsOwn(t *testing.T) {
 	const budget = 24
 	for _, p := range Patterns {
-		rows := run(t, synthetic(t, p.Name, 1, 100_000), budget)
-		fixed := Best(slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Line != "fixed" || r.Default }), budget)
+		trace := synthetic(t, p.Name, 1, 40_000)
+		trace.settle()
+		req := Request{Trace: trace, Budgets: []float64{budget}, Stop: func() bool { return false }}
+		need := map[string]time.Duration{}
 		soonest := time.Duration(math.MaxInt64)
-		for _, r := range rows {
-			if r.PerDay() <= budget {
-				soonest = min(soonest, r.DetectMean)
+		for i := range lines {
+			l := &lines[i]
+			if l.name == "missed" || strings.HasPrefix(l.name, "phi") {
+				continue
+			}
+			for _, r := range req.search(l) {
+				if r.PerDay() <= budget {
+					need[l.name] = r.DetectMean
+					soonest = min(soonest, r.DetectMean)
+					break
+				}
 			}
 		}
-		most := soonest + soonest/10
-		switch p.Name {
-		case "bimodal":
-			most = soonest * 3 / 2 // known: it takes the slow mode for lateness
-		case "periodic":
-			most = soonest * 3 / 2
+		most := soonest + soonest/12
+		if p.Name == "bimodal" || p.Name == "periodic" {
+			most = soonest * 3 / 2 // it takes for lateness what comes again and again
 		}
-		if fixed == nil || fixed.DetectMean > most {
-			t.Errorf("%s: fixed needs %+v, the best %v", p.Name, fixed, soonest)
+		if got := need["fixed"]; got == 0 || got > most {
+			t.Errorf("%s: fixed needs %v, the best %v", p.Name, got, soonest)
 		}
 	}
 }
 
 func TestAdvice(t *testing.T) {
-	trace := synthetic(t, "pauses", 1, 50_000)
+	trace := synthetic(t, "pauses", 1, 10_000)
 	rows := run(t, trace, 24, 576)
 	text, ok := trace.Advice(nil, rows, 24)
 	for _, want := range []string{
 		"For at most 24 mistakes a day: -detector ", "As plain numbers: -timeout ", " -suspect ", "The default (fixed) finds a crash in 5.",
-		"All this is of 1 sender, 50000 beats, 0.580 days in sum, the longest silence ", "there may still be up to 5.18 a day",
+		"All this is of 1 sender, 10000 beats, 0.116 days in sum, the longest silence ", "there may still be up to 25.9 a day",
 	} {
 		if !ok || !strings.Contains(string(text), want) {
 			t.Errorf("%v, no %q in\n%s", ok, want, text)
