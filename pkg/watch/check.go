@@ -113,6 +113,16 @@ func Worst(reports []*Report) int {
 	return States[reports[0].State].Code
 }
 
+// Reaches tells whether the worst of the reports is this bad, or worse; where
+// nothing at all was found, that is unknown.
+func Reaches(reports []*Report, state State) bool {
+	worst := Unknown
+	if len(reports) > 0 {
+		worst = reports[0].State
+	}
+	return !state.Worse(worst)
+}
+
 // Append writes the report as one line of JSON, without the line feed. What is
 // not known is null.
 func (r *Report) Append(w *jsonline.Writer) {

@@ -28,6 +28,7 @@ type Config struct {
 	Suspect    time.Duration            // to suspect; by default a share of the time to dead
 	Grace      time.Duration            // to be seen, or to be done with starting; by default twice the time to dead
 	StoppedMax time.Duration            // that an expected id may say stopping
+	Forget     time.Duration            // that an id may be dead or stopped before it is dropped; 0: for ever
 
 	// Detector makes one for each id; nil makes the default. EachBeat has every
 	// file looked at once per interval, as some detectors want.

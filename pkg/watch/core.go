@@ -82,12 +82,13 @@ type entry struct {
 	detector detector.Detector
 
 	added    time.Duration
+	since    time.Duration // when state became what it is
 	visited  time.Duration // when the file was read last; 0: never
 	afresh   time.Duration // no silence counts from before this
 	starting time.Duration // since when it says starting
 	excused  time.Duration // awake time at which a verdict was first withheld
 
-	mark       uint64 // of the file at the last record
+	mark       uint64 // of the file when it was last taken for a record
 	rejectMark uint64 // of the file that was not taken
 	boot       uint64 // hash of another boot's id
 }

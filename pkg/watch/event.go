@@ -14,6 +14,7 @@ const (
 	Transition Kind = "transition"  // an id has another state
 	Rejected   Kind = "rejected"    // what lies in the file is not taken for a beat
 	LocalStall Kind = "local_stall" // the watcher itself did not run
+	Gone       Kind = "gone"        // an id is dead or stopped for so long that it is forgotten
 	HoldBegun  Kind = "hold"
 	HoldEnding Kind = "hold_ending"
 	HoldEnded  Kind = "hold_end"
@@ -26,7 +27,7 @@ type Event struct {
 	Reason string // a word of ours, but for the reason of a hold
 	Detail string // what is wrong with the file
 
-	// Of a transition.
+	// Of a transition; of gone, From is the last state.
 	From, To State
 	Beaten   bool          // Age, Seq and PID are known
 	Age      time.Duration // since the last beat
@@ -36,7 +37,7 @@ type Event struct {
 	File     string // absolute; "" where none was seen yet
 
 	Count uint64        // of rejected: files so far with this reason
-	Span  time.Duration // how long the stall was; how long the hold lasts yet
+	Span  time.Duration // how long the stall was; how long the hold lasts yet; how long it had been gone
 	By    string        // who holds
 }
 
@@ -67,6 +68,11 @@ func (e *Event) Append(w *jsonline.Writer, wall time.Time) {
 		w.Uint("count", e.Count)
 	case LocalStall:
 		w.Int("stall_ms", e.Span.Milliseconds())
+		w.Str("reason", e.Reason)
+	case Gone:
+		w.Str("id", e.ID)
+		w.Str("state", e.From.String())
+		w.Int("since_ms", e.Span.Milliseconds())
 		w.Str("reason", e.Reason)
 	default:
 		w.Str("id", e.ID)

@@ -54,6 +54,10 @@ func (c *Core) Judge(key int32) {
 		return
 	}
 	v := c.evaluate(e, now)
+	if c.forgettable(e, now) {
+		c.gone(key, now)
+		return
+	}
 	if until, yes := c.withheld(e, v, now); yes {
 		c.wheel.Set(key, until)
 		return
@@ -71,7 +75,7 @@ func (c *Core) settle(e *entry, v verdict, now time.Duration) {
 		return
 	}
 	from := e.state
-	e.state = v.state
+	e.state, e.since = v.state, now
 	reason := v.reason
 	switch {
 	case reason != "":

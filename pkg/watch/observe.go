@@ -52,7 +52,7 @@ func (c *Core) Observe(key int32, l *Look) (again bool) {
 	if rej != nil {
 		return c.refuse(key, rej, l)
 	}
-	e.reject, e.tries = 0, 0
+	e.reject, e.tries, e.mark = 0, 0, markOf(&l.Info)
 	return false
 }
 
@@ -243,7 +243,6 @@ func (e *entry) copy(l *Look) {
 	r := &l.Record
 	e.pid, e.seq, e.status = int32(r.PID), r.Seq, r.Status
 	e.bt, e.interval, e.ttl = ms(r.BTMS), ms(r.IntervalMS), ms(r.TTLMS)
-	e.mark = markOf(&l.Info)
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

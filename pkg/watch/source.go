@@ -38,6 +38,7 @@ type source struct {
 	scan   time.Duration
 	fault  string // that was told
 	bogus  int
+	buried map[string]uint64 // files of forgotten ids, and their marks
 }
 
 // openSources opens what the paths name: directories, or files ID.hb.
@@ -139,4 +140,7 @@ func (s *source) list(log Log) ([]string, error) {
 	return ids, nil
 }
 
-func (s *source) file(id string) string { return filepath.Join(s.path, id+heartbeat.Suffix) }
+// name is the name of the file of an id.
+func (s *source) name(id string) string { return id + heartbeat.Suffix }
+
+func (s *source) file(id string) string { return filepath.Join(s.path, s.name(id)) }

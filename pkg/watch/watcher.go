@@ -255,7 +255,7 @@ func (w *Watcher) scan(i int32, force bool) {
 		s.mtime = mtime
 	}
 	s.scan = w.lap(w.last)
-	for _, id := range ids {
+	for _, id := range s.unearth(ids) {
 		w.add(id, i, false)
 	}
 }
@@ -283,7 +283,10 @@ func (w *Watcher) add(id string, source int32, expected bool) {
 
 // emit adds to an event what only the loop knows.
 func (w *Watcher) emit(ev Event) {
-	if ev.Kind == Transition {
+	switch ev.Kind {
+	case Gone:
+		w.bury(&w.core.entries[w.core.ids[ev.ID]])
+	case Transition:
 		if key := w.core.ids[ev.ID]; w.core.entries[key].source != noSource {
 			ev.File = w.sources[w.core.entries[key].source].file(ev.ID)
 			if abs, err := filepath.Abs(ev.File); err == nil {
