@@ -21,7 +21,7 @@ var tool = cli.Tool{
 	Summary:  "Watches heartbeat files for timeouts. PATH is a directory, or a file ID.hb.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "told to end; with -once, the worst is " + states(0)},
-		{Code: 1, Meaning: "with -once, the worst is " + states(1)},
+		{Code: 1, Meaning: "with -once, the worst is " + states(1) + ", or what -fail-on names"},
 		{Code: 2, Meaning: "with -once, the worst is " + states(2)},
 		{Code: 3, Meaning: "with -once, the worst is " + states(3) + ", or there is nothing to watch"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage"},
@@ -59,7 +59,11 @@ func run(env *cli.Env, args []string) int {
 		return code
 	}
 	o.Paths, o.Tool, o.Log = flags.Args(), tool.Name, env.Log
-	if err := o.check(); err != nil {
+	err := o.check()
+	if err == nil {
+		err = o.outputs.check(o.Once)
+	}
+	if err != nil {
 		if len(o.Paths) == 0 {
 			return env.Usage("%v", err)
 		}
@@ -102,7 +106,18 @@ func once(env *cli.Env, o *options) int {
 	if code := env.Print(out); code != cli.ExitOK {
 		return code
 	}
-	return watch.Worst(reports)
+	return o.code(reports)
+}
+
+// code is what a check leaves with.
+func (o *options) code(reports []*watch.Report) int {
+	switch {
+	case o.failOn == nil:
+		return watch.Worst(reports)
+	case watch.Reaches(reports, *o.failOn):
+		return cli.ExitNo
+	}
+	return cli.ExitOK
 }
 
 // serve watches until told to end.
@@ -125,6 +140,11 @@ func serve(env *cli.Env, o *options) int {
 		}
 	}
 	o.Ready = o.ready.Signal
+	end, err := o.outputs.open(env, &o.Options)
+	if err != nil {
+		return env.Fail(err)
+	}
+	defer end()
 	w, err := watch.Open(o.Options)
 	if err != nil {
 		return env.Fail(err)

@@ -17,6 +17,7 @@ import (
 type options struct {
 	watch.Options
 	json        bool
+	failOn      *watch.State // nil: the codes of the states
 	hook        string
 	hookTimeout time.Duration
 	hookJobs    int
@@ -48,12 +49,22 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	fs.DurationVar(&o.Suspect, "suspect", 0, "suspect after this `time` (default 3/5 of the time to dead, and at least halfway to it from the beat due)")
 	fs.DurationVar(&o.Grace, "grace", 0, "`time` to be seen first, or to be done with starting (default twice the time to dead)")
 	fs.DurationVar(&o.StoppedMax, "stopped-max", 5*time.Minute, "an expected id is dead this `time` after it said stopping")
+	fs.DurationVar(&o.Forget, "forget", 24*time.Hour, "forget an id, unless it is expected, that has been dead or stopped for this `time`; 0: never")
 	fs.Func("expect", "these ids are missed when there is no file of theirs: `ID,...` (may be given again)", func(s string) error {
 		ids, err := watch.ParseExpect(s)
 		o.Expect = append(o.Expect, ids...)
 		return err
 	})
 	fs.BoolVar(&o.Once, "once", false, "look once, print a table and leave with the worst state's code")
+	fs.Func("fail-on", "with -once, leave with 1 if the worst is this `state` or a worse one, suspect or dead, else with 0", func(s string) error {
+		for _, state := range []watch.State{watch.Suspect, watch.Dead} {
+			if s == state.String() {
+				o.failOn = &state
+				return nil
+			}
+		}
+		return errors.New("want suspect or dead")
+	})
 	fs.BoolVar(&o.json, "json", false, "with -once, print a line of JSON for each id instead")
 	fs.StringVar(&o.hook, "on-change", "", "run this `program` at each transition")
 	fs.DurationVar(&o.hookTimeout, "hook-timeout", 30*time.Second, "`time` that one run of it may take")
@@ -78,10 +89,12 @@ func (o *options) check() (err error) {
 	switch {
 	case len(o.Paths) == 0:
 		return cli.Usagef("no PATH: want a directory or a file ID%s", heartbeat.Suffix)
-	case o.Suspect < 0 || o.Grace < 0:
-		return cli.Usagef("-suspect, -grace: want no negative time")
+	case o.Suspect < 0 || o.Grace < 0 || o.Forget < 0:
+		return cli.Usagef("-suspect, -grace, -forget: want no negative time")
 	case o.hookJobs < 1:
 		return cli.Usagef("-hook-jobs: want at least 1")
+	case o.failOn != nil && !o.Once:
+		return cli.Usagef("-fail-on: goes with -once")
 	case o.json && !o.Once:
 		return cli.Usagef("-json: goes with -once; without it, events are JSON anyway")
 	case o.hook != "" && o.Once:
