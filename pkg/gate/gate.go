@@ -45,6 +45,7 @@ var needs = []need{
 	{"shellcheck", once(command("shellcheck", "--version"))},
 	{"shfmt", once(command("shfmt", "--version"))},
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
+	{"promtool", once(command("promtool", "--version"))},
 }
 
 // Names lists all gates, in the table's order.
