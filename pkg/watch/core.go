@@ -28,7 +28,7 @@ const (
 //
 // For each key that Due gives, or New gave: read the file, Observe, and unless
 // that asks for another look, Judge. Between the two, if anything Worsens, look
-// at the holds and pass on what changed.
+// at the holds and pass on what changed, then Brace for all that is due.
 type Core struct {
 	cfg     Config
 	holds   Holds
@@ -40,6 +40,8 @@ type Core struct {
 	wheel   *schedule.Wheel
 	due     []int32
 	rejects [heartbeat.Future + 1]uint64
+	states  [len(States)]int // how many ids are in each
+	mass    mass
 
 	shortest time.Duration // interval of those watched; 0: none
 	stallEnd time.Duration
@@ -119,6 +121,7 @@ func (c *Core) New(id string, source int32, expected bool, now time.Duration) in
 		c.entries = append(c.entries, e)
 	}
 	c.ids[id] = key
+	c.states[Unknown]++
 	c.Hurry(key)
 	return key
 }
@@ -126,6 +129,7 @@ func (c *Core) New(id string, source int32, expected bool, now time.Duration) in
 // forget drops an id of which nothing is known and nothing is left.
 func (c *Core) forget(key int32) {
 	c.wheel.Cancel(key)
+	c.states[c.entries[key].state]--
 	delete(c.ids, c.entries[key].id)
 	c.entries[key] = entry{}
 	c.free = append(c.free, key)

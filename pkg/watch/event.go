@@ -11,13 +11,14 @@ type Kind string
 
 // The kinds of events.
 const (
-	Transition Kind = "transition"  // an id has another state
-	Rejected   Kind = "rejected"    // what lies in the file is not taken for a beat
-	LocalStall Kind = "local_stall" // the watcher itself did not run
-	Gone       Kind = "gone"        // an id is dead or stopped for so long that it is forgotten
-	HoldBegun  Kind = "hold"
-	HoldEnding Kind = "hold_ending"
-	HoldEnded  Kind = "hold_end"
+	Transition  Kind = "transition"   // an id has another state
+	Rejected    Kind = "rejected"     // what lies in the file is not taken for a beat
+	LocalStall  Kind = "local_stall"  // the watcher itself did not run
+	MassFailure Kind = "mass_failure" // many die at the same time
+	Gone        Kind = "gone"         // an id is dead or stopped for so long that it is forgotten
+	HoldBegun   Kind = "hold"
+	HoldEnding  Kind = "hold_ending"
+	HoldEnded   Kind = "hold_end"
 )
 
 // Event is something that happened. Which members count depends on Kind.
@@ -36,8 +37,9 @@ type Event struct {
 	PID      int
 	File     string // absolute; "" where none was seen yet
 
-	Count uint64        // of rejected: files so far with this reason
-	Span  time.Duration // how long the stall was; how long the hold lasts yet; how long it had been gone
+	Count uint64        // of rejected: files so far with this reason; of mass_failure: the dying
+	Of    uint64        // so many lived
+	Span  time.Duration // how long the stall was; how long the hold lasts yet; how long it had been gone; how long no death is told
 	By    string        // who holds
 }
 
@@ -69,6 +71,10 @@ func (e *Event) Append(w *jsonline.Writer, wall time.Time) {
 	case LocalStall:
 		w.Int("stall_ms", e.Span.Milliseconds())
 		w.Str("reason", e.Reason)
+	case MassFailure:
+		w.Uint("count", e.Count)
+		w.Uint("of", e.Of)
+		w.Int("wait_ms", e.Span.Milliseconds())
 	case Gone:
 		w.Str("id", e.ID)
 		w.Str("state", e.From.String())

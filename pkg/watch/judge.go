@@ -62,6 +62,10 @@ func (c *Core) Judge(key int32) {
 		c.wheel.Set(key, until)
 		return
 	}
+	if until, yes := c.massed(e, v, now); yes {
+		c.wheel.Set(key, until)
+		return
+	}
 	c.settle(e, v, now)
 	if c.cfg.EachBeat {
 		v.next = min(v.next, now+e.rhythm())
@@ -75,6 +79,8 @@ func (c *Core) settle(e *entry, v verdict, now time.Duration) {
 		return
 	}
 	from := e.state
+	c.states[from]--
+	c.states[v.state]++
 	e.state, e.since = v.state, now
 	reason := v.reason
 	switch {

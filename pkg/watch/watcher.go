@@ -195,6 +195,7 @@ func (w *Watcher) tick(all bool) {
 	if w.holds != nil && slices.ContainsFunc(due, w.core.Worsens) {
 		w.poll()
 	}
+	w.core.Brace(due)
 	for _, key := range due {
 		w.core.Judge(key)
 	}
