@@ -25,7 +25,7 @@ var tool = cli.Tool{
 		{Code: 2, Meaning: "with -once, the worst is " + states(2)},
 		{Code: 3, Meaning: "with -once, the worst is " + states(3) + ", or there is nothing to watch"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage"},
-		{Code: cli.ExitSystem, Meaning: "a directory or the hook cannot be read, or a directory is not trusted"},
+		{Code: cli.ExitSystem, Meaning: "a directory or the hook cannot be read, a file cannot be written, or a directory is not trusted"},
 	},
 }
 
@@ -122,7 +122,7 @@ func (o *options) code(reports []*watch.Report) int {
 
 // serve watches until told to end.
 func serve(env *cli.Env, o *options) int {
-	lines := watch.NewLines(env.Stdout, env.Log)
+	lines := watch.NewLines(env.Stdout, "stdout", "events", env.Log)
 	defer lines.Close(linesWait)
 	var hooks *hook.Runner
 	if o.hook != "" {
@@ -140,11 +140,11 @@ func serve(env *cli.Env, o *options) int {
 		}
 	}
 	o.Ready = o.ready.Signal
-	end, err := o.outputs.open(env, &o.Options)
+	end, err := o.outputs.open(env, &o.Options, lines)
+	defer end()
 	if err != nil {
 		return env.Fail(err)
 	}
-	defer end()
 	w, err := watch.Open(o.Options)
 	if err != nil {
 		return env.Fail(err)

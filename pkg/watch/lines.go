@@ -16,37 +16,53 @@ const linesMost = 4096
 // linesMoment is well under what the watcher takes for a stall of its own.
 const linesMoment = 100 * time.Millisecond
 
-// Lines writes events as lines. Put blocks for a moment at most; a goroutine
-// writes.
+// Lines passes lines on to a writer. Put and Add block for a moment at most; a
+// goroutine writes. They are for one goroutine.
 type Lines struct {
 	w     io.Writer
+	name  string // of w
+	what  string // the lines are
 	log   Log
 	queue chan []byte
 	done  chan struct{}
 	json  jsonline.Writer
 	lost  int
+	tee   *Lines
 }
 
-// NewLines starts writing to w.
-func NewLines(w io.Writer, log Log) *Lines {
-	l := &Lines{w: w, log: log, queue: make(chan []byte, linesMost), done: make(chan struct{})}
+// NewLines starts writing to w. Its name, and what the lines are, is how log is
+// told of what goes wrong.
+func NewLines(w io.Writer, name, what string, log Log) *Lines {
+	l := &Lines{w: w, name: name, what: what, log: log, queue: make(chan []byte, linesMost), done: make(chan struct{})}
 	go l.write()
 	return l
 }
 
-// Put takes an event to be written. Not for concurrent use.
+// Tee has each event put into other, too.
+func (l *Lines) Tee(other *Lines) { l.tee = other }
+
+// Put takes an event to be written.
 func (l *Lines) Put(e *Event) {
 	l.json.Reset()
 	e.Append(&l.json, time.Now())
 	line := append(append(make([]byte, 0, len(l.json.Bytes())+1), l.json.Bytes()...), '\n')
-	if !l.offer(line) {
+	l.Add(line)
+	if l.tee != nil {
+		l.tee.Add(line)
+	}
+}
+
+// Add takes lines with their ends, to be written at once. They must not be
+// changed any more.
+func (l *Lines) Add(lines []byte) {
+	if !l.offer(lines) {
 		if l.lost++; l.lost == 1 {
-			l.log.Warn("stdout: nobody reads: events are dropped")
+			l.log.Warn(l.name + ": takes no more: " + l.what + " are dropped")
 		}
 		return
 	}
 	if l.lost > 0 {
-		l.log.Warn("stdout: reads again; some events are lost", "events", l.lost)
+		l.log.Warn(l.name+": takes more again; some "+l.what+" are lost", "lost", l.lost)
 		l.lost = 0
 	}
 }
@@ -81,7 +97,7 @@ func (l *Lines) write() {
 		_, err := l.w.Write(line)
 		text := ""
 		if err != nil {
-			text = "stdout: write: " + cause(err).Error() + "; events are lost"
+			text = l.name + ": write: " + cause(err).Error() + "; " + l.what + " are lost"
 		}
 		if text != said && text != "" {
 			l.log.Warn(text)
@@ -96,7 +112,7 @@ func (l *Lines) Close(wait time.Duration) {
 	select {
 	case <-l.done:
 	case <-time.After(wait):
-		l.log.Warn("stdout: nobody reads: the last events are lost")
+		l.log.Warn(l.name + ": takes no more: the last " + l.what + " are lost")
 	}
 }
 

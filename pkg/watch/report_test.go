@@ -174,12 +174,12 @@ func (g *closedGate) Write(p []byte) (int, error) {
 func TestLinesWithoutReader(t *testing.T) {
 	g := &closedGate{open: make(chan struct{})}
 	var log journal
-	l := NewLines(g, &log)
+	l := NewLines(g, "stdout", "events", &log)
 	ev := Event{Kind: LocalStall}
 	for range 3 * linesMost {
 		l.Put(&ev)
 	}
-	if !slices.Equal(log.lines, []string{"stdout: nobody reads: events are dropped"}) {
+	if !slices.Equal(log.lines, []string{"stdout: takes no more: events are dropped"}) {
 		t.Errorf("warnings %q", log.lines)
 	}
 	close(g.open)
@@ -187,7 +187,7 @@ func TestLinesWithoutReader(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	l.Put(&ev)
-	if len(log.lines) != 2 || log.lines[1] != "stdout: reads again; some events are lost" {
+	if len(log.lines) != 2 || log.lines[1] != "stdout: takes more again; some events are lost" {
 		t.Errorf("warnings %q", log.lines)
 	}
 	l.Close(time.Minute)
@@ -208,7 +208,7 @@ func (b *brokenWriter) Write(p []byte) (int, error) {
 func TestLinesBroken(t *testing.T) {
 	var log journal
 	broken := &os.PathError{Op: "write", Path: "/dev/stdout", Err: errors.New("broken pipe")}
-	l := NewLines(&brokenWriter{[]error{nil, broken, broken, nil, broken}}, &log)
+	l := NewLines(&brokenWriter{[]error{nil, broken, broken, nil, broken}}, "stdout", "events", &log)
 	for range 5 {
 		l.Put(&Event{Kind: LocalStall})
 	}
