@@ -15,6 +15,7 @@ import (
 type Report struct {
 	ID       string
 	State    State
+	Changed  bool          // it is another one than the memory had
 	Reason   string        // "" where all is well
 	Read     bool          // a record was read: Seq, PID and Status count
 	Beaten   bool          // Age counts
@@ -28,7 +29,8 @@ type Report struct {
 
 // Check looks once and gives the worst first, and among equals in the order of
 // their ids. It may take 20 ms longer than the reading, for files that seem
-// half-written.
+// half-written. With a memory, each change since the last check is emitted, and
+// what is found is remembered.
 func (w *Watcher) Check() ([]*Report, error) {
 	if w.holds != nil {
 		w.poll()
@@ -54,10 +56,16 @@ func (w *Watcher) Check() ([]*Report, error) {
 	}
 	reports := make([]*Report, 0, len(keys))
 	for _, key := range keys {
-		if e := &w.core.entries[key]; !e.missing || e.expected {
+		e := &w.core.entries[key]
+		if w.memory != nil && e.missing && w.core.forgettable(e, e.visited) {
+			w.core.forget(key) // but a file that lies there would be found again
+			continue
+		}
+		if !e.missing || e.expected || e.beaten {
 			reports = append(reports, w.report(e, stalled))
 		}
 	}
+	w.remember(true)
 	slices.SortFunc(reports, func(a, b *Report) int {
 		return cmp.Or(States[b.State].rank-States[a.State].rank, strings.Compare(a.ID, b.ID))
 	})
@@ -86,8 +94,12 @@ func (w *Watcher) report(e *entry, stalled bool) *Report {
 	if stalled && v.timed {
 		v = verdict{state: Unknown, reason: reasonStall}
 	}
+	was := e.state
+	if w.memory != nil && v.reason != reasonStall {
+		w.core.settle(e, v, now)
+	}
 	dead, suspect := w.core.deadlines(e)
-	r := &Report{ID: e.id, State: v.state, Reason: v.reason, Deadline: dead, PID: int(e.pid), Seq: e.seq}
+	r := &Report{ID: e.id, State: v.state, Reason: v.reason, Changed: e.state != was, Deadline: dead, PID: int(e.pid), Seq: e.seq}
 	if e.origin != nowhere {
 		r.Read, r.Status = true, e.status.String()
 	}

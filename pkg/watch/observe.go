@@ -3,7 +3,6 @@ package watch
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"time"
 
@@ -77,11 +76,24 @@ func (c *Core) refuse(key int32, rej *heartbeat.Reject, l *Look) (again bool) {
 	return false
 }
 
-var markSeed = maphash.MakeSeed()
-
-// markOf changes when somebody writes, replaces or touches the file.
+// markOf changes when somebody writes, replaces or touches the file. It is the
+// same in every process, for a memory holds it.
 func markOf(i *rundir.Info) uint64 {
-	return maphash.Comparable(markSeed, [4]uint64{uint64(i.ModTime.UnixNano()), i.Ino, i.Dev, uint64(i.Size)})
+	mark := uint64(0)
+	for _, n := range [...]uint64{uint64(i.ModTime.UnixNano()), i.Ino, i.Dev, uint64(i.Size)} {
+		mark = (mark ^ n) * 0x9e3779b97f4a7c15 // of Fibonacci hashing: odd, with bits all over
+		mark ^= mark >> 32
+	}
+	return mark
+}
+
+// bootMark tells boots apart: FNV-1a of the id.
+func bootMark(boot string) uint64 {
+	mark := uint64(0xcbf29ce484222325)
+	for i := range len(boot) {
+		mark = (mark ^ uint64(boot[i])) * 0x100000001b3
+	}
+	return mark
 }
 
 // accept takes in a record that could be read, and finds out whether and when
@@ -118,7 +130,7 @@ func (c *Core) acceptHere(e *entry, l *Look, before time.Duration) *heartbeat.Re
 // they were. What lies there at first sight may have lain there since before
 // the reboot; and it cannot come after a beat of this boot.
 func (c *Core) acceptOther(e *entry, l *Look, before time.Duration) *heartbeat.Reject {
-	boot := maphash.String(markSeed, l.Record.Boot)
+	boot := bootMark(l.Record.Boot)
 	switch {
 	case e.origin == here:
 		return &heartbeat.Reject{Reason: heartbeat.Replayed, Detail: "of another boot, after a beat of this one"}

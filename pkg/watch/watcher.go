@@ -30,6 +30,8 @@ type Options struct {
 	HoldMax time.Duration
 	Tool    string // by which name holds are acknowledged
 
+	Memory string // file in which to remember over a restart; "" for none
+
 	Emit func(Event) // must not block
 	// Heard, if any, is told of each beat taken, with bt_ms or when it was seen.
 	// Ticked, if any, is called after each sweep: at that time, it took so long.
@@ -56,6 +58,7 @@ type Watcher struct {
 	holds   holdReader
 	fault   string // of the holds, that was told
 	doubles map[string]bool
+	memory  *memory // or nil
 
 	// The world, for tests to simulate.
 	now       func() time.Duration
@@ -94,6 +97,12 @@ func Open(opt Options) (*Watcher, error) {
 		}
 		w.holds = holds
 	}
+	if opt.Memory != "" {
+		if w.memory, err = openMemory(opt.Memory, w.opt.Boot, opt.Log); err != nil {
+			w.Close()
+			return nil, err
+		}
+	}
 	w.start()
 	return w, nil
 }
@@ -104,6 +113,11 @@ func (w *Watcher) start() {
 	w.last, w.slept = w.now(), w.suspended()
 	w.core = NewCore(w.opt.Config, w.holds, w.last, w.emit)
 	w.core.heard = w.opt.Heard
+	if w.memory != nil {
+		entries, at := w.memory.load(w.last)
+		w.core.recall(entries, at, w.last)
+		w.memory.saved = w.last
+	}
 	for i, s := range w.sources {
 		for _, id := range s.ids {
 			w.add(id, int32(i), true)
@@ -121,6 +135,9 @@ func (w *Watcher) Close() {
 	}
 	if w.holds != nil {
 		_ = w.holds.Close()
+	}
+	if w.memory != nil {
+		w.memory.close()
 	}
 }
 
@@ -140,6 +157,7 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 		timer.Reset(max(until-w.now(), time.Millisecond))
 		select {
 		case <-done:
+			w.remember(true)
 			return nil
 		case <-timer.C:
 		}
@@ -198,6 +216,14 @@ func (w *Watcher) tick(all bool) {
 	w.core.Brace(due)
 	for _, key := range due {
 		w.core.Judge(key)
+	}
+	w.remember(false)
+}
+
+// remember saves what is known, if it is time to, or it must be now.
+func (w *Watcher) remember(now bool) {
+	if w.memory != nil && (now || w.memory.due(w.last)) {
+		w.memory.save(w.core.entries, w.last)
 	}
 }
 
@@ -282,12 +308,21 @@ func (w *Watcher) add(id string, source int32, expected bool) {
 	}
 }
 
+// changed has the memory saved soon.
+func (w *Watcher) changed() {
+	if w.memory != nil {
+		w.memory.changed = true
+	}
+}
+
 // emit adds to an event what only the loop knows.
 func (w *Watcher) emit(ev Event) {
 	switch ev.Kind {
 	case Gone:
+		w.changed()
 		w.bury(&w.core.entries[w.core.ids[ev.ID]])
 	case Transition:
+		w.changed()
 		if key := w.core.ids[ev.ID]; w.core.entries[key].source != noSource {
 			ev.File = w.sources[w.core.entries[key].source].file(ev.ID)
 			if abs, err := filepath.Abs(ev.File); err == nil {
