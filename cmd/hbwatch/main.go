@@ -2,16 +2,15 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"flag"
 	"vigil/pkg/cli"
 	"vigil/pkg/hook"
-	"vigil/pkg/jsonline"
 	"vigil/pkg/watch"
 )
 
@@ -43,6 +42,8 @@ func states(code int) string {
 const (
 	hooksWait = 5 * time.Second // for hooks, once told to end
 	linesWait = 2 * time.Second // for a reader of the last events
+	// With -once, each hook has the time that -hook-timeout gives it.
+	hooksForever = 1 << 62
 )
 
 func main() { cli.Main(tool, run) }
@@ -58,6 +59,7 @@ func run(env *cli.Env, args []string) int {
 	if code, done := env.Parse(flags, args); done {
 		return code
 	}
+	flags.Visit(func(f *flag.Flag) { o.quiet = o.quiet || f.Name == "q" })
 	o.Paths, o.Tool, o.Log = flags.Args(), tool.Name, env.Log
 	err := o.check()
 	if err == nil {
@@ -73,51 +75,6 @@ func run(env *cli.Env, args []string) int {
 		return once(env, &o)
 	}
 	return serve(env, &o)
-}
-
-// once prints what one look finds.
-func once(env *cli.Env, o *options) int {
-	o.Emit = func(ev watch.Event) {
-		if ev.Kind == watch.Rejected {
-			env.Log.Warn(fmt.Sprintf("%s: rejected: %s", ev.ID, ev.Reason), "detail", ev.Detail)
-		}
-	}
-	w, err := watch.Open(o.Options)
-	if err != nil {
-		return env.Fail(err)
-	}
-	defer w.Close()
-	reports, err := w.Check()
-	if err != nil {
-		return env.Fail(err)
-	}
-	if len(reports) == 0 {
-		env.Log.Warn("no heartbeat found, and none expected")
-	}
-	out := watch.Table(reports)
-	if o.json {
-		out = nil
-		for i := range reports {
-			var line jsonline.Writer
-			reports[i].Append(&line)
-			out = append(append(out, line.Bytes()...), '\n')
-		}
-	}
-	if code := env.Print(out); code != cli.ExitOK {
-		return code
-	}
-	return o.code(reports)
-}
-
-// code is what a check leaves with.
-func (o *options) code(reports []*watch.Report) int {
-	switch {
-	case o.failOn == nil:
-		return watch.Worst(reports)
-	case watch.Reaches(reports, *o.failOn):
-		return cli.ExitNo
-	}
-	return cli.ExitOK
 }
 
 // serve watches until told to end.

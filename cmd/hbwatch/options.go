@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"time"
 
+	"flag"
 	"vigil/pkg/cli"
 	"vigil/pkg/detector"
 	"vigil/pkg/heartbeat"
@@ -17,6 +17,7 @@ import (
 type options struct {
 	watch.Options
 	json        bool
+	quiet       bool         // -q
 	failOn      *watch.State // nil: the codes of the states
 	hook        string
 	hookTimeout time.Duration
@@ -66,6 +67,7 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 		return errors.New("want suspect or dead")
 	})
 	fs.BoolVar(&o.json, "json", false, "with -once, print a line of JSON for each id instead")
+	fs.StringVar(&o.Memory, "state", "", "remember in this `file` over a restart; with -once -q, print what has changed since the last run")
 	fs.StringVar(&o.hook, "on-change", "", "run this `program` at each transition")
 	fs.DurationVar(&o.hookTimeout, "hook-timeout", 30*time.Second, "`time` that one run of it may take")
 	fs.IntVar(&o.hookJobs, "hook-jobs", 4, "at most `N` of them run at the same time")
@@ -97,8 +99,8 @@ func (o *options) check() (err error) {
 		return cli.Usagef("-fail-on: goes with -once")
 	case o.json && !o.Once:
 		return cli.Usagef("-json: goes with -once; without it, events are JSON anyway")
-	case o.hook != "" && o.Once:
-		return cli.Usagef("-on-change: does not go with -once, which knows of no change")
+	case o.hook != "" && o.Once && o.Memory == "":
+		return cli.Usagef("-on-change: goes with -once only if there is a -state, to know of changes")
 	case o.hook == "":
 		return nil
 	}
