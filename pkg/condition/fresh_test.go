@@ -16,6 +16,7 @@ const (
 	otherBoot = "fedcba9876543210fedcba9876543210"
 )
 
+// long: one table of what is seen over time, beside the three lines that judge it.
 func TestBeat(t *testing.T) {
 	ok := func(bt int64) heartbeat.Record {
 		return heartbeat.Record{Boot: thisBoot, BTMS: bt, Status: heartbeat.OK}
@@ -186,21 +187,20 @@ func TestFileFirstSight(t *testing.T) {
 	}
 }
 
-func TestBeatLook(t *testing.T) {
+// beatFile is a heartbeat file and the probe that looks at it.
+type beatFile struct {
+	t         *testing.T
+	dir, name string
+	text      []byte // of a beat of just now
+	p         *beatProbe
+}
+
+func newBeatFile(t *testing.T) *beatFile {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(dir, "svc.hb")
-	p := &beatProbe{path: name, within: time.Hour}
-	clock := func() Clock { return Clock{Boot: boottime.Now()} }
-	look := func(want string) {
-		t.Helper()
-		if got := p.look(clock, 0); !strings.HasPrefix(got, want) || want == "" && got != "" {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	look(missing)
 	boot, err := boottime.ID()
 	if err != nil {
 		t.Fatal(err)
@@ -210,45 +210,67 @@ func TestBeatLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(b []byte, mode os.FileMode) {
-		t.Helper()
-		if err := os.WriteFile(name, b, mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(name, mode); err != nil {
-			t.Fatal(err)
-		}
+	name := filepath.Join(dir, "svc.hb")
+	return &beatFile{t, dir, name, text, &beatProbe{path: name, within: time.Hour}}
+}
+
+func (f *beatFile) look(want string) {
+	f.t.Helper()
+	clock := func() Clock { return Clock{Boot: boottime.Now()} }
+	if got := f.p.look(clock, 0); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		f.t.Errorf("%q, want %q", got, want)
 	}
-	write(text, 0o644)
-	look("")
-	write([]byte("rubbish\n"), 0o644)
-	look("rejected: malformed")
-	write(nil, 0o644)
-	look("rejected: empty")
-	write(text, 0o646)
-	look("rejected: writable")
-	if err := p.check(); err == nil || !strings.Contains(err.Error(), name) {
+}
+
+func (f *beatFile) write(b []byte, mode os.FileMode) {
+	f.t.Helper()
+	if err := os.WriteFile(f.name, b, mode); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Chmod(f.name, mode); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestBeatLook(t *testing.T) {
+	f := newBeatFile(t)
+	f.look(missing)
+	f.write(f.text, 0o644)
+	f.look("")
+	f.write([]byte("rubbish\n"), 0o644)
+	f.look("rejected: malformed")
+	f.write(nil, 0o644)
+	f.look("rejected: empty")
+	f.write(f.text, 0o646)
+	f.look("rejected: writable")
+	if err := f.p.check(); err == nil || !strings.Contains(err.Error(), f.name) {
 		t.Errorf("check: %v", err)
 	}
-	write(text, 0o644)
-	look("")
-	if err := p.check(); err != nil {
+	f.write(f.text, 0o644)
+	f.look("")
+	if err := f.p.check(); err != nil {
 		t.Errorf("check: %v", err)
 	}
-	// The directory goes and comes back, as when a service tidies up.
-	if err := os.RemoveAll(dir); err != nil {
+}
+
+// TestBeatDirectory: it goes and comes back, as when a service tidies up.
+func TestBeatDirectory(t *testing.T) {
+	f := newBeatFile(t)
+	f.write(f.text, 0o644)
+	f.look("")
+	if err := os.RemoveAll(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	look("") // the last beat is recent enough
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	f.look("") // the last beat is recent enough
+	if err := os.Mkdir(f.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(text, 0o644)
-	look("")
-	if err := os.Chmod(dir, 0o777); err != nil {
+	f.write(f.text, 0o644)
+	f.look("")
+	if err := os.Chmod(f.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&beatProbe{path: name, within: time.Hour}).check(); err == nil || !strings.Contains(err.Error(), dir) {
+	if err := (&beatProbe{path: f.name, within: time.Hour}).check(); err == nil || !strings.Contains(err.Error(), f.dir) {
 		t.Errorf("check of a directory writable for all: %v", err)
 	}
 }
