@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/feed"
 	"vigil/pkg/journal"
 	"vigil/pkg/prom"
 	"vigil/pkg/tune"
@@ -19,22 +20,43 @@ type outputs struct {
 	prom   string
 	events string
 	record string
+
+	feed      string
+	feedFor   []string
+	feedAfter time.Duration
 }
 
 func (o *outputs) flags(fs *flag.FlagSet) {
 	fs.StringVar(&o.prom, "prom", "", "keep metrics in this `file`, NAME"+prom.Suffix+", for the textfile collector of Prometheus's node_exporter")
 	fs.StringVar(&o.events, "events", "", "append events to this `file`, too; SIGHUP opens it again")
 	fs.StringVar(&o.record, "record", "", "append each beat seen to this `trace` for tune; SIGHUP opens it again")
+	fs.StringVar(&o.feed, "feed", "", "touch this `file` about once a second, for another watchdog")
+	fs.Func("feed-for", "do not while one of these, which are expected, has been dead for long: `ID,...` (may be given again)", func(s string) error {
+		ids, err := watch.ParseExpect(s)
+		o.feedFor = append(o.feedFor, ids...)
+		return err
+	})
+	fs.DurationVar(&o.feedAfter, "feed-after", 2*time.Minute, "`time` for which it has to be dead")
 }
 
 // check refuses what cannot be meant.
 func (o *outputs) check(once bool) error {
-	if once && *o != (outputs{}) {
-		return cli.Usagef("-prom, -events, -record: do not go with -once")
+	switch {
+	case once && o.prom+o.events+o.record+o.feed != "":
+		return cli.Usagef("-prom, -events, -record, -feed: do not go with -once")
+	case o.feed == "" && o.feedFor != nil:
+		return cli.Usagef("-feed-for: goes with -feed")
+	case o.feedAfter < 0:
+		return cli.Usagef("-feed-after: want no negative time")
 	}
 	if o.prom != "" {
 		if err := prom.CheckPath(o.prom); err != nil {
 			return cli.Usagef("-prom: %v", err)
+		}
+	}
+	if o.feed != "" {
+		if err := feed.CheckPath(o.feed); err != nil {
+			return cli.Usagef("-feed: %v", err)
 		}
 	}
 	return nil
@@ -84,16 +106,25 @@ func (o *outputs) open(env *cli.Env, opt *watch.Options, lines *watch.Lines) (en
 	if len(files) > 0 {
 		reopenAtHangup(env, files)
 	}
-	listen(opt, r, x)
+	var f *feed.Feeder
+	if o.feed != "" {
+		opt.Expect = append(opt.Expect, o.feedFor...)
+		f = feed.New(o.feed, o.feedFor, o.feedAfter, env.Log)
+		ends = append(ends, func() { f.Close(linesWait) })
+	}
+	listen(opt, r, x, f)
 	return end, nil
 }
 
-// listen has r and x, which may be nil, told what happens.
-func listen(opt *watch.Options, r *recorder, x *prom.Exporter) {
+// listen has r, x and f, each of which may be nil, told what happens.
+func listen(opt *watch.Options, r *recorder, x *prom.Exporter, f *feed.Feeder) {
 	emit := opt.Emit
 	opt.Emit = func(ev watch.Event) {
 		if x != nil {
 			x.Event(&ev)
+		}
+		if f != nil {
+			f.Event(&ev)
 		}
 		emit(ev)
 	}
@@ -111,6 +142,9 @@ func listen(opt *watch.Options, r *recorder, x *prom.Exporter) {
 		}
 		if r != nil {
 			r.flush()
+		}
+		if f != nil {
+			f.Tick(now, w.StateOf)
 		}
 	}
 }

@@ -45,6 +45,15 @@ func (w *Watcher) Snapshot(s *Snapshot) {
 	}
 }
 
+// StateOf is the state of one id, if it is known.
+func (w *Watcher) StateOf(id string) (s State, known bool) {
+	key, known := w.core.ids[id]
+	if known {
+		s = w.core.entries[key].state
+	}
+	return s, known
+}
+
 // ticked tells of the end of a sweep that began at a time.
 func (w *Watcher) ticked(began time.Duration) {
 	if w.opt.Ticked != nil {

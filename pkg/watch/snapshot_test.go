@@ -46,6 +46,12 @@ func TestSnapshot(t *testing.T) {
 	s.run(10 * time.Second)
 	delete(s.files, "a")
 	s.run(10 * time.Second)
+	if state, ok := s.StateOf("a"); state != Dead || !ok {
+		t.Errorf("%v, %v", state, ok)
+	}
+	if _, ok := s.StateOf("b"); ok {
+		t.Error("knows of b")
+	}
 	s.Snapshot(&snap)
 	want[0].State, want[1].State, want[1].Age = Dead, Dead, 22*time.Second
 	if !slices.Equal(snap.IDs, want) || snap.Rejected[heartbeat.Oversize] != 1 {
