@@ -2,12 +2,12 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"time"
 
 	"vigil/pkg/cli"
 	"vigil/pkg/diag"
+	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"

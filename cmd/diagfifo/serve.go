@@ -1,13 +1,13 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"path"
 	"syscall"
 
 	"vigil/pkg/cli"
 	"vigil/pkg/diag"
+	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 )
 

@@ -2,11 +2,11 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"strconv"
 
 	"vigil/pkg/cli"
 	"vigil/pkg/diag"
+	"vigil/pkg/flag"
 )
 
 // targetFlags say which process is meant.

@@ -3,7 +3,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
+	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/sender"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"flag"
 	"vigil/pkg/cli"
+	"vigil/pkg/flag"
 	"vigil/pkg/hook"
 	"vigil/pkg/watch"
 )

@@ -5,9 +5,9 @@ import (
 	"io/fs"
 	"time"
 
-	"flag"
 	"vigil/pkg/cli"
 	"vigil/pkg/detector"
+	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hook"
 	"vigil/pkg/watch"

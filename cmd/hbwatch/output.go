@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"os"
 	"os/signal"
 	"syscall"
@@ -9,6 +8,7 @@ import (
 
 	"vigil/pkg/cli"
 	"vigil/pkg/feed"
+	"vigil/pkg/flag"
 	"vigil/pkg/journal"
 	"vigil/pkg/prom"
 	"vigil/pkg/tune"

@@ -8,7 +8,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"vigil/pkg/flag"
 )
 
 // Exit codes shared by all commands. 2 and 3 belong to the command that lists
@@ -58,6 +59,8 @@ type Env struct {
 	Getenv func(string) string
 	Log    *Log
 	Done   <-chan struct{} // closed at the first SIGTERM or SIGINT; a second one kills
+
+	version bool // was asked for
 }
 
 // Main runs a command and ends the process with its code. Writing to a closed
@@ -107,10 +110,8 @@ func (e *Env) Command(t Tool) *Env {
 
 // Flags gives a flag set that already knows the flags all commands share.
 func (e *Env) Flags() *flag.FlagSet {
-	fs := flag.NewFlagSet(e.Tool.Name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	fs.Bool("version", false, "print the version and leave")
+	fs := new(flag.FlagSet)
+	fs.BoolVar(&e.version, "version", false, "print the version and leave")
 	fs.Func("log", "`format` of messages on stderr: text or json (default text)", e.Log.setFormat)
 	fs.BoolFunc("q", "say warnings and errors only", func(string) error { e.Log.level = levelWarning; return nil })
 	fs.BoolFunc("v", "say more", func(string) error { e.Log.level = levelDebug; return nil })
@@ -127,7 +128,7 @@ func (e *Env) Parse(fs *flag.FlagSet, args []string) (code int, done bool) {
 	case err != nil:
 		return e.Usage("%v", err), true
 	}
-	if f := fs.Lookup("version"); f.Value.String() == "true" {
+	if e.version {
 		return e.Print([]byte(e.Log.prog + " " + version + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n")), true
 	}
 	return ExitOK, false
@@ -136,9 +137,7 @@ func (e *Env) Parse(fs *flag.FlagSet, args []string) (code int, done bool) {
 func (e *Env) help(fs *flag.FlagSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s\n%s\n\nflags:\n", e.Tool.Synopsis, e.Tool.Summary)
-	fs.SetOutput(&b)
-	fs.PrintDefaults()
-	fs.SetOutput(io.Discard)
+	b.WriteString(fs.Defaults())
 	b.WriteString("\nexit codes:\n")
 	for _, x := range e.Tool.Exits {
 		fmt.Fprintf(&b, "  %-4d %s\n", x.Code, x.Meaning)
@@ -168,8 +167,7 @@ func (e *Env) Usage(format string, a ...any) int {
 // Fail says err and gives the code that goes with it.
 func (e *Env) Fail(err error) int {
 	e.Log.Error(err.Error())
-	var u *UsageError
-	if errors.As(err, &u) {
+	if _, ok := errors.AsType[*UsageError](err); ok {
 		return ExitUsage
 	}
 	return ExitSystem
@@ -186,8 +184,7 @@ func (e *Env) Print(b []byte) int {
 
 // unwrapPath drops the "write /dev/stdout" of an *fs.PathError.
 func unwrapPath(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Err
 	}
 	return err

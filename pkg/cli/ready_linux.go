@@ -1,11 +1,12 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/flag"
 )
 
 // ReadyFlag adds -ready-fd N: a newline is written there once the command

@@ -1,14 +1,13 @@
 package condition
 
 import (
-	"flag"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"vigil/pkg/flag"
 	"vigil/pkg/hold"
 )
 
@@ -132,8 +131,7 @@ func TestSum(t *testing.T) {
 func parse(t *testing.T, args ...string) (*Set, error) {
 	t.Helper()
 	var s Set
-	fs := flag.NewFlagSet("test", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := new(flag.FlagSet)
 	s.Flags(fs)
 	return &s, fs.Parse(args)
 }

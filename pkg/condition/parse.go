@@ -1,12 +1,12 @@
 package condition
 
 import (
-	"flag"
 	"fmt"
 	"path"
 	"strings"
 	"time"
 
+	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 )
 

@@ -2,8 +2,6 @@ package watchdog
 
 import (
 	"errors"
-	"flag"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
 	"vigil/pkg/condition"
+	"vigil/pkg/flag"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
 )
@@ -43,8 +42,7 @@ func config(t *testing.T, f *fake, file string) Config {
 		Device: DefaultPath, Timeout: time.Minute, Interval: minInterval, Grace: time.Hour, Conditions: &conditions,
 		open: func(node string) (*Device, error) { return f.device(node) },
 	}
-	flags := flag.NewFlagSet("test", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
+	flags := new(flag.FlagSet)
 	conditions.Flags(flags)
 	if err := flags.Parse([]string{"-exists", "svc:" + file}); err != nil {
 		t.Fatal(err)
