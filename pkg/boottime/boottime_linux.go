@@ -6,7 +6,6 @@ package boottime
 import (
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,9 +46,14 @@ func ID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id := strings.ReplaceAll(strings.TrimSpace(string(b[:n])), "-", "")
+	var id []byte
+	for _, c := range b[:n] {
+		if c != '-' && c != '\n' {
+			id = append(id, c)
+		}
+	}
 	if len(id) != 32 {
 		return "", fmt.Errorf("%s: want a uuid, have %d bytes", idFile, n)
 	}
-	return id, nil
+	return string(id), nil
 }

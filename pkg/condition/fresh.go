@@ -136,13 +136,13 @@ func (p *beatProbe) renew(now time.Duration) { p.beat.renew(now) }
 
 func (p *beatProbe) check() error {
 	_, _, err := p.read()
-	var rej *heartbeat.Reject
+	rej, rejected := errors.AsType[*heartbeat.Reject](err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, rundir.ErrUntrusted):
 		return err
-	case errors.As(err, &rej) && (rej.Reason == heartbeat.Writable || rej.Reason == heartbeat.ForeignOwner):
+	case rejected && (rej.Reason == heartbeat.Writable || rej.Reason == heartbeat.ForeignOwner):
 		return fmt.Errorf("%s: heartbeat: %w", p.path, err)
 	}
 	return nil
@@ -173,11 +173,11 @@ func (p *beatProbe) look(clock func() Clock, grace time.Duration) string {
 	}
 	r, info, err := p.read()
 	c := clock()
-	var rej *heartbeat.Reject
+	rej, rejected := errors.AsType[*heartbeat.Reject](err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return p.beat.watch.missing(c.Boot, p.within)
-	case errors.As(err, &rej):
+	case rejected:
 		return "rejected: " + rej.Error()
 	case err != nil:
 		return cause(err)

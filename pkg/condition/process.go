@@ -33,8 +33,7 @@ func refuseWritable(name string) error {
 // cause is the text of err without the path that os wraps around an errno: the
 // verdict names the condition.
 func cause(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}
 	return err.Error()
