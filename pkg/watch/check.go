@@ -37,13 +37,11 @@ func (w *Watcher) Check() ([]*Report, error) {
 	}
 	var faults []error
 	for i, s := range w.sources {
-		ids, err := s.list(w.opt.Log)
+		names, err := s.list(w.opt.Log)
 		if err != nil {
 			faults = append(faults, err)
 		}
-		for _, id := range ids {
-			w.add(id, int32(i), false)
-		}
+		w.find(int32(i), names)
 	}
 	keys := make([]int32, 0, len(w.core.entries))
 	for key := range w.core.entries {

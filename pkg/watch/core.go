@@ -69,6 +69,7 @@ type entry struct {
 	reject uint8 // 1 + the reason why the file is not taken now; 0: it is
 	tries  uint8 // looks at what may be half-written
 
+	bare     bool // its file is touched, not written: the name is the id
 	expected bool // dead when it never comes
 	missing  bool // no file at the last look
 	beaten   bool // a beat was accepted

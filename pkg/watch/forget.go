@@ -31,27 +31,27 @@ func (w *Watcher) bury(e *entry) {
 	if s.buried == nil {
 		s.buried = map[string]uint64{}
 	}
-	s.buried[e.id] = e.mark
+	s.buried[e.name()] = e.mark
 }
 
-// unearth drops of ids those whose file was buried and is untouched.
-func (s *source) unearth(ids []string) []string {
+// unearth drops of names those of files that were buried and are untouched.
+func (s *source) unearth(names []string) []string {
 	if len(s.buried) == 0 {
-		return ids
+		return names
 	}
-	kept, still := ids[:0], map[string]uint64{}
-	for _, id := range ids {
-		if mark, ok := s.buried[id]; ok && s.untouched(id, mark) {
-			still[id] = mark
+	kept, still := names[:0], map[string]uint64{}
+	for _, name := range names {
+		if mark, ok := s.buried[name]; ok && s.untouched(name, mark) {
+			still[name] = mark
 			continue
 		}
-		kept = append(kept, id)
+		kept = append(kept, name)
 	}
 	s.buried = still
 	return kept
 }
 
-func (s *source) untouched(id string, mark uint64) bool {
-	info, err := s.dir.Stat(s.name(id))
+func (s *source) untouched(name string, mark uint64) bool {
+	info, err := s.dir.Stat(name)
 	return err == nil && markOf(&info) == mark
 }

@@ -80,14 +80,14 @@ func TestBuried(t *testing.T) {
 	w.bury(&entry{id: "a", mark: markOf(&info)})
 	w.bury(&entry{id: "gone", missing: true})
 	w.bury(&entry{id: "never", source: noSource})
-	if got := s.unearth([]string{"a", "b"}); len(got) != 1 || got[0] != "b" {
+	if got := s.unearth([]string{"a.hb", "b.hb"}); len(got) != 1 || got[0] != "b.hb" {
 		t.Errorf("untouched: %q", got)
 	}
 	then := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(file, then, then); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.unearth([]string{"a", "b"}); len(got) != 2 {
+	if got := s.unearth([]string{"a.hb", "b.hb"}); len(got) != 2 {
 		t.Errorf("touched: %q", got)
 	}
 	if len(s.buried) != 0 {

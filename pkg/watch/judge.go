@@ -148,9 +148,11 @@ func (c *Core) silent(e *entry, now time.Duration) verdict {
 	if now-since < suspect {
 		return v
 	}
-	v = verdict{state: Suspect, reason: e.silence(), timed: true, next: min(since+dead, now+e.probe())}
+	// A beat that is older than dead when it is found brings nobody back.
+	probe := min(e.probe(), max(dead, probeMin))
+	v = verdict{state: Suspect, reason: e.silence(), timed: true, next: min(since+dead, now+probe)}
 	if now-since >= dead {
-		v.state, v.next = Dead, now+e.probe()
+		v.state, v.next = Dead, now+probe
 	}
 	if e.reject == uint8(heartbeat.Unreadable)+1 && e.state != Dead {
 		// The fault may well be on this side.

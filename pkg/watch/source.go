@@ -27,10 +27,11 @@ const (
 
 // source is one directory that is watched.
 type source struct {
-	path string
-	dir  *rundir.Dir
-	all  bool     // else only those files that were named
-	ids  []string // that were named
+	path  string
+	dir   *rundir.Dir
+	all   bool     // else only those files that were named
+	named []string // files
+	bare  bool     // files of any name
 
 	opened os.FileInfo // of the directory behind dir
 	mtime  time.Time   // of the directory at the last scan
@@ -41,14 +42,15 @@ type source struct {
 	buried map[string]uint64 // files of forgotten ids, and their marks
 }
 
-// openSources opens what the paths name: directories, or files ID.hb.
-func openSources(paths []string) ([]*source, error) {
+// openSources opens what the paths name: directories, or files ID.hb; bare
+// ones have any name.
+func openSources(paths []string, bare bool) ([]*source, error) {
 	var all []*source
 	for _, path := range paths {
-		s := &source{path: path, all: true}
+		s := &source{path: path, all: true, bare: bare}
 		st, err := os.Stat(path)
-		if id, ok := heartbeat.FileID(filepath.Base(path)); ok && (err != nil || !st.IsDir()) {
-			s = &source{path: filepath.Dir(path), ids: []string{id}}
+		if _, _, ok := s.identify(filepath.Base(path)); ok && (err != nil || !st.IsDir()) {
+			s = &source{path: filepath.Dir(path), named: []string{filepath.Base(path)}, bare: bare}
 		}
 		if err := s.open(); err != nil {
 			for _, s := range all {
@@ -58,7 +60,7 @@ func openSources(paths []string) ([]*source, error) {
 		}
 		if i := slices.IndexFunc(all, func(o *source) bool { return os.SameFile(o.opened, s.opened) }); i >= 0 {
 			all[i].all = all[i].all || s.all
-			all[i].ids = append(all[i].ids, s.ids...)
+			all[i].named = append(all[i].named, s.named...)
 			_ = s.dir.Close()
 			continue
 		}
@@ -115,20 +117,20 @@ func (s *source) tell(log Log, err error) {
 	s.fault = text
 }
 
-// list gives the ids that have a file. Names of temporary files are not
+// list gives the names of the files that stand for ids. Names of temporary files are not
 // counted among those that are no ids.
 func (s *source) list(log Log) ([]string, error) {
 	names, err := s.dir.Names()
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
+	files := names[:0]
 	bogus := 0
 	for _, name := range names {
-		id, ok := heartbeat.FileID(name)
+		_, _, ok := s.identify(name)
 		switch {
-		case ok && (s.all || slices.Contains(s.ids, id)):
-			ids = append(ids, id)
+		case ok && (s.all || slices.Contains(s.named, name)):
+			files = append(files, name)
 		case !ok && s.all && strings.HasSuffix(name, heartbeat.Suffix) && name[0] != '.':
 			bogus++
 		}
@@ -137,10 +139,7 @@ func (s *source) list(log Log) ([]string, error) {
 		log.Warn(s.path+": some names are no ids with "+heartbeat.Suffix+": ignored", "names", bogus)
 	}
 	s.bogus = bogus
-	return ids, nil
+	return files, nil
 }
 
-// name is the name of the file of an id.
-func (s *source) name(id string) string { return id + heartbeat.Suffix }
-
-func (s *source) file(id string) string { return filepath.Join(s.path, s.name(id)) }
+func (s *source) file(name string) string { return filepath.Join(s.path, name) }

@@ -25,6 +25,7 @@ type Options struct {
 	Config
 	Paths  []string // directories, or files ID.hb, which are expected
 	Expect []string // ids that are expected in any of the directories
+	Bare   bool     // any file is a heartbeat that somebody touches
 
 	Hold    string // directory of holds; "" for none
 	HoldMax time.Duration
@@ -82,7 +83,7 @@ func Open(opt Options) (*Watcher, error) {
 	if w.opt.Boot, err = boottime.ID(); err != nil {
 		return nil, err
 	}
-	if w.sources, err = openSources(opt.Paths); err != nil {
+	if w.sources, err = openSources(opt.Paths, opt.Bare); err != nil {
 		return nil, err
 	}
 	if opt.Hold != "" {
@@ -119,12 +120,13 @@ func (w *Watcher) start() {
 		w.memory.saved = w.last
 	}
 	for i, s := range w.sources {
-		for _, id := range s.ids {
-			w.add(id, int32(i), true)
+		for _, name := range s.named {
+			id, bare, _ := s.identify(name)
+			w.add(id, bare, int32(i), true)
 		}
 	}
 	for _, id := range w.opt.Expect {
-		w.add(id, noSource, true)
+		w.add(id, false, noSource, true)
 	}
 }
 
@@ -243,7 +245,11 @@ func (w *Watcher) readFile(e *entry) (heartbeat.Record, rundir.Info, error) {
 	if e.source == noSource {
 		return heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
 	}
-	return heartbeat.ReadOnce(w.sources[e.source].dir, e.id+heartbeat.Suffix)
+	if s := w.sources[e.source]; e.bare {
+		return s.readBare(e.id)
+	} else {
+		return heartbeat.ReadOnce(s.dir, e.name())
+	}
 }
 
 // poll looks at the holds.
@@ -276,22 +282,32 @@ func (w *Watcher) scan(i int32, force bool) {
 	if !ok || !force && w.last-s.scan < scanEvery && mtime.Equal(s.mtime) {
 		return
 	}
-	ids, err := s.list(w.opt.Log)
+	names, err := s.list(w.opt.Log)
 	s.tell(w.opt.Log, err)
 	if err == nil {
 		s.mtime = mtime
 	}
 	s.scan = w.lap(w.last)
-	for _, id := range s.unearth(ids) {
-		w.add(id, i, false)
+	w.find(i, s.unearth(names))
+}
+
+// find takes up the files of a directory.
+func (w *Watcher) find(i int32, names []string) {
+	s := w.sources[i]
+	for _, name := range names {
+		id, bare, _ := s.identify(name)
+		if _, known := w.core.ids[id]; known || !bare || s.regular(name) {
+			w.add(id, bare, i, false)
+		}
 	}
 }
 
 // add takes up an id, or a file for one that had none.
-func (w *Watcher) add(id string, source int32, expected bool) {
+func (w *Watcher) add(id string, bare bool, source int32, expected bool) {
 	key, ok := w.core.ids[id]
 	if !ok {
-		w.core.New(id, source, expected, w.last)
+		key = w.core.New(id, source, expected, w.last)
+		w.core.entries[key].bare = bare
 		return
 	}
 	e := &w.core.entries[key]
@@ -299,12 +315,12 @@ func (w *Watcher) add(id string, source int32, expected bool) {
 	switch {
 	case source == noSource:
 	case e.source == noSource || e.missing:
-		e.source = source
+		e.source, e.bare = source, bare
 		w.core.Hurry(key)
-	case e.source == source:
+	case e.source == source && e.bare == bare:
 	case !w.doubles[id]:
 		w.doubles[id] = true
-		w.opt.Log.Warn(w.sources[source].file(id)+": the id is watched elsewhere already: ignored", "file", w.sources[e.source].file(id))
+		w.opt.Log.Warn(w.sources[source].file((&entry{id: id, bare: bare}).name())+": the id is watched elsewhere already: ignored", "file", w.sources[e.source].file(e.name()))
 	}
 }
 
@@ -323,8 +339,8 @@ func (w *Watcher) emit(ev Event) {
 		w.bury(&w.core.entries[w.core.ids[ev.ID]])
 	case Transition:
 		w.changed()
-		if key := w.core.ids[ev.ID]; w.core.entries[key].source != noSource {
-			ev.File = w.sources[w.core.entries[key].source].file(ev.ID)
+		if e := &w.core.entries[w.core.ids[ev.ID]]; e.source != noSource {
+			ev.File = w.sources[e.source].file(e.name())
 			if abs, err := filepath.Abs(ev.File); err == nil {
 				ev.File = abs
 			}
