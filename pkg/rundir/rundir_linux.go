@@ -191,7 +191,7 @@ func (d *Dir) open(name string, flags int) (fd int, st unix.Stat_t, err error) {
 // file, then renamed, so that a reader sees the old text or the new one.
 func (d *Dir) Write(name string, data []byte, perm fs.FileMode) error {
 	return d.publish(name, data, perm, func(tmp string) error {
-		return unix.Renameat(d.fd(), tmp, d.fd(), name)
+		return d.rename(tmp, name)
 	})
 }
 
@@ -206,18 +206,32 @@ func (d *Dir) Create(name string, data []byte, perm fs.FileMode) error {
 // CreateOpen is Create that leaves the new file open for writing. setup runs
 // on the file before anybody can see it under its name.
 func (d *Dir) CreateOpen(name string, data []byte, perm fs.FileMode, setup func(*os.File) error) (*os.File, error) {
+	return d.publishKeep(name, data, perm, setup, d.link)
+}
+
+// ReplaceOpen is Write that leaves the new file open for writing, with a setup
+// as CreateOpen has it.
+func (d *Dir) ReplaceOpen(name string, data []byte, perm fs.FileMode, setup func(*os.File) error) (*os.File, error) {
+	return d.publishKeep(name, data, perm, setup, d.rename)
+}
+
+func (d *Dir) publishKeep(name string, data []byte, perm fs.FileMode, setup func(*os.File) error, place func(tmp, name string) error) (*os.File, error) {
 	var kept *os.File
 	err := d.publishOpen(name, data, perm, func(tmp string, f *os.File) error {
 		if err := setup(f); err != nil {
 			return err
 		}
-		if err := d.link(tmp, name); err != nil {
+		if err := place(tmp, name); err != nil {
 			return err
 		}
 		kept = f
 		return nil
 	})
 	return kept, err
+}
+
+func (d *Dir) rename(tmp, name string) error {
+	return unix.Renameat(d.fd(), tmp, d.fd(), name)
 }
 
 // link gives tmp its final name. A hard link never replaces; rename would.
@@ -319,8 +333,7 @@ func info(st *unix.Stat_t) Info {
 
 // cause drops the path that os wraps around an errno: it has been said.
 func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err
