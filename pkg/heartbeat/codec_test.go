@@ -27,15 +27,40 @@ const sampleText = `{"v":1,"id":"svc-A-01","pid":4242,"boot":"3f1c9a520000000000
 // minimal is the shortest record of ours.
 const minimal = `{"v":1,"id":"a","boot":"3f1c9a5200000000000000000000abcd","seq":1,"ts_ms":5,"bt_ms":6,"interval_ms":1000,"status":"ok"}`
 
+func appendText(dst []byte, r *Record) ([]byte, error) {
+	var e Encoder
+	return e.Append(dst, r)
+}
+
 func TestAppendAndParse(t *testing.T) {
 	r := sample()
-	b, err := Append([]byte("x"), &r)
+	b, err := appendText([]byte("x"), &r)
 	if err != nil || string(b) != "x"+sampleText {
 		t.Fatalf("have %s, %v\nwant x%s", b, err, sampleText)
 	}
 	got, err := Parse([]byte(sampleText+"   \n"), "svc-A-01")
 	if err != nil || !reflect.DeepEqual(got, r) {
 		t.Errorf("have %+v, %v\nwant %+v", got, err, r)
+	}
+}
+
+func TestVia(t *testing.T) {
+	for want, via := range map[string]Via{
+		`"status":"ok","via":{"id":"far.svc","seq":18446744073709551615},"msg":"x"}`: {"far.svc", 1<<64 - 1},
+		`"status":"ok","via":{"seq":0},"msg":"x"}`:                                   {},
+	} {
+		r, err := Parse([]byte(minimal+"\n"), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Via, r.Msg = &via, "x"
+		line, err := appendText(nil, &r)
+		if err != nil || !strings.HasSuffix(string(line), want) {
+			t.Errorf("%+v: %s, %v", via, line, err)
+		}
+		if got, err := Parse(append(line, '\n'), "a"); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v read back as %+v, %v", via, got, err)
+		}
 	}
 }
 
@@ -80,7 +105,7 @@ func TestAppendRefuses(t *testing.T) {
 	} {
 		r := sample()
 		spoil(&r)
-		if _, err := Append(nil, &r); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := appendText(nil, &r); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -118,6 +143,9 @@ func TestParseRefuses(t *testing.T) {
 		{"pid", with(`"seq"`, `"pid":4294967296,"seq"`), Malformed, "pid"},
 		{"sig not last", with(`"seq"`, `"sig":"`+strings.Repeat("0", 64)+`","seq"`), Malformed, "sig"},
 		{"short sig", with(`"ok"}`, `"ok","sig":""}`), Malformed, "sig"},
+		{"via with a bad id", with(`"status"`, `"via":{"id":"../x"},"status"`), Malformed, "via: id"},
+		{"via with a bad seq", with(`"status"`, `"via":{"seq":-1},"status"`), Malformed, "via"},
+		{"via twice", with(`"status"`, `"via":{},"via":{},"status"`), DuplicateKey, ""},
 		{"two objects", minimal + minimal + "\n", Malformed, ""},
 		{"many metrics", `{"m":{"a":1},` + sixteen() + "}\n", Malformed, "17 metrics"},
 		{"torn", strings.Replace(sampleText, `"seq":1234`, `"seq":1235`, 1) + "\n", Torn, "crc"},
@@ -159,6 +187,17 @@ func TestParseAccepts(t *testing.T) {
 	if r, err := Parse([]byte(foreign), "svc-A-01"); err != nil || !reflect.DeepEqual(r, want) {
 		t.Errorf("foreign: %+v, %v", r, err)
 	}
+	any := want
+	any.ID = ""
+	if r, err := Parse([]byte(`{"seq":1234,"lat_p95":120}`), ""); err != nil || !reflect.DeepEqual(r, any) {
+		t.Errorf("foreign, of no id: %+v, %v", r, err)
+	}
+	if r, err := Parse([]byte(foreign), ""); err != nil || !reflect.DeepEqual(r, want) {
+		t.Errorf("foreign, any id: %+v, %v", r, err)
+	}
+	if r, err := Parse([]byte(minimal+"\n"), ""); err != nil || r.ID != "a" {
+		t.Errorf("ours, any id: %+v, %v", r, err)
+	}
 	if r, err := Parse([]byte(`{}`), "x"); err != nil || r.ID != "x" || !r.Foreign {
 		t.Errorf("empty object: %+v, %v", r, err)
 	}
@@ -188,6 +227,10 @@ func TestValidID(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sampleText+"\n"), "svc-A-01")
 	f.Add([]byte(minimal+" \n"), "a")
+	f.Add([]byte(minimal+" \n"), "")
+	f.Add([]byte(`{"id":"b","seq":1,"via":{"seq":"x"}}`), "")
+	f.Add([]byte(strings.Replace(minimal, `"ok"`, `"ok","via":{"id":"far","seq":18446744073709551615}`, 1)+"\n"), "a")
+	f.Add([]byte(strings.Replace(minimal, `"ok"`, `"ok","via":{}`, 1)+"\n"), "a")
 	f.Add([]byte(`{"id":"svc-A-01","ts":1693140000,"seq":1234,"status":"OK","lat_p95":120}`), "svc-A-01")
 	f.Add([]byte(strings.Replace(minimal, `"ok"`, `"STARTING","msg":"\ud83d\ude00","m":{"x":1e-7}`, 1)+"\n"), "a")
 	f.Fuzz(func(t *testing.T, b []byte, id string) {
@@ -199,7 +242,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if r.ID != id {
+		if id != "" && r.ID != id {
 			t.Fatalf("record of %q for %q", r.ID, id)
 		}
 		if r.Foreign {

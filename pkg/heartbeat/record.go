@@ -51,17 +51,36 @@ func (s Status) String() string { return statusNames[s] }
 // ParseStatus reads a status word, in lower case or in capitals.
 func ParseStatus(word string) (Status, error) {
 	for i, name := range statusNames {
-		if word == name || word == strings.ToUpper(name) {
+		if word == name || capitals(word, name) {
 			return Status(i), nil
 		}
 	}
 	return 0, fmt.Errorf("status %q: want one of %s", word, strings.Join(statusNames[:], ", "))
 }
 
+// capitals tells whether word is name in capitals.
+func capitals(word, name string) bool {
+	if len(word) != len(name) {
+		return false
+	}
+	for i := range len(word) {
+		if word[i] != name[i]-'a'+'A' {
+			return false
+		}
+	}
+	return true
+}
+
 // Metric is one finite number that a sender shows.
 type Metric struct {
 	Name  string // [A-Za-z0-9._-]{1,64}
 	Value float64
+}
+
+// Via names the beat of another sender that a relay has forwarded.
+type Via struct {
+	ID  string // "" if the beat named none
+	Seq uint64 // 0 if it had none
 }
 
 // Record is one heartbeat. Durations and times are whole milliseconds, as in
@@ -80,6 +99,7 @@ type Record struct {
 	Status     Status
 	LateMS     int64 // how late the sender woke for this beat
 	GapMaxMS   int64 // its longest gap lately (decaying peak)
+	Via        *Via  // the beat that this one was made of by a relay; nil for none
 	Msg        string
 	Metrics    []Metric // in the order of the text
 	CRC        bool     // the text carries (or shall carry) a checksum of itself
@@ -114,8 +134,8 @@ func FileID(name string) (id string, ok bool) {
 // Reason says why a file is not taken for a heartbeat.
 type Reason uint8
 
-// The reasons, in the order of reasonNames. Those up to BadVersion lie in the
-// text and may be a write caught half-way: look again before you count them.
+// The reasons, in the order of reasonNames. Those up to BadSignature lie in
+// the text and may be a write caught half-way: look again before you count them.
 const (
 	Empty Reason = iota
 	Malformed
@@ -125,6 +145,8 @@ const (
 	NotFinite
 	WrongID
 	BadVersion
+	Unsigned     // a signature is wanted, and there is none
+	BadSignature // not made by the key over this text
 	Oversize
 	NotRegular
 	ForeignOwner
@@ -136,7 +158,7 @@ const (
 
 var reasonNames = [...]string{
 	"empty", "malformed", "truncated", "torn", "duplicate_key", "not_finite", "wrong_id",
-	"version", "oversize", "not_regular", "foreign_owner", "writable", "unreadable", "replayed", "future",
+	"version", "unsigned", "bad_signature", "oversize", "not_regular", "foreign_owner", "writable", "unreadable", "replayed", "future",
 }
 
 // String gives the word that is counted and shown.
@@ -156,4 +178,4 @@ func (r *Reject) Error() string {
 }
 
 // Transient tells whether the fault may be a write caught half-way.
-func (r *Reject) Transient() bool { return r.Reason <= BadVersion }
+func (r *Reject) Transient() bool { return r.Reason <= BadSignature }
