@@ -36,18 +36,24 @@ type Log interface {
 
 // Sender sends the heartbeats of one id. Fill the fields, then call Run once.
 type Sender struct {
-	Record  heartbeat.Record // the members that stay: ID, PID, Boot, IntervalMS, TTLMS, Status, Msg …; Seq is the last one sent before
-	Spread  float64          // jitter as a share of the interval
-	Count   int              // beats to send, 0 for no end
-	Name    string           // of the sink, in messages
-	Sink    Sink
-	Subject *Subject     // the process the beats speak of; nil for none
-	Hold    *hold.Reader // excuses a stopped subject; nil for none
-	Clock   Clock
-	Random  func() float64 // in [0,1)
-	Log     Log
-	Ready   func() error // called once, after the first beat
+	Record    heartbeat.Record // the members that stay: ID, PID, Boot, IntervalMS, TTLMS, Status, Msg …; Seq is the last one sent before
+	Spread    float64          // jitter as a share of the interval
+	Count     int              // beats to send, 0 for no end
+	Name      string           // of the sink, in messages
+	Sink      Sink
+	Subject   *Subject   // the process the beats speak of; nil for none
+	Inspector *Inspector // conditions and numbers from outside; nil for none
+	Withhold  bool       // no beat while a condition fails, instead of a degraded one
+	Relay     *Relay     // whose beats are forwarded; nil for none
+	Hold      *hold.Reader
+	Clock     Clock
+	Random    func() float64 // in [0,1)
+	Log       Log
+	Ready     func() error // called once, after the first beat
 
+	status   heartbeat.Status // of Record, as it was given
+	msg      string
+	metrics  []heartbeat.Metric
 	interval time.Duration
 	last     time.Duration // of the last beat, 0 after a silence
 	peak     time.Duration // decaying longest gap
@@ -61,6 +67,8 @@ type fault struct {
 	said    string
 	since   time.Duration
 	busy    time.Duration // since when another sender has the file; 0 when not
+	lost    int           // beats for which there was no reader or no room
+	regular bool          // the reader is missing: the next beat in turn will do
 	backoff schedule.Backoff
 }
 
@@ -69,17 +77,24 @@ type fault struct {
 // fails before the first beat and is no shortage of the moment, and another
 // sender that stays for two intervals, is returned.
 func (s *Sender) Run(done <-chan struct{}) error {
-	s.interval = time.Duration(s.Record.IntervalMS) * time.Millisecond
-	first := max(s.interval/16, 50*time.Millisecond)
-	s.fault.backoff = schedule.Backoff{First: first, Last: max(first, s.interval)}
-	due := s.Clock.Now()
+	s.status, s.msg, s.metrics = s.Record.Status, s.Record.Msg, s.Record.Metrics
+	s.setInterval(s.Record.IntervalMS)
+	if s.Relay != nil {
+		return s.relay(done)
+	}
+	now := s.Clock.Now()
+	due := now
 	for sent := 0; ; {
-		now := s.Clock.Now()
+		late := now - due
 		life := s.look(now)
+		if s.Inspector != nil {
+			life = s.inspect(now, life, done)
+			now = s.Clock.Now() // it may have waited for the inspector
+		}
 		wrote := false
 		if life != silent {
 			var err error
-			if wrote, err = s.beat(now, now-due, life); err != nil {
+			if wrote, err = s.beat(now, late, life); err != nil {
 				return err
 			}
 		}
@@ -89,21 +104,30 @@ func (s *Sender) Run(done <-chan struct{}) error {
 			}
 		}
 		wait := schedule.Jitter(s.interval, s.Spread, s.Random)
-		if life != silent && !wrote {
+		if life != silent && !wrote && !s.fault.regular {
 			wait = s.fault.backoff.Next()
 		}
 		due = now + wait
-		if !s.sleep(due, done) {
+		var ok bool
+		if now, ok = s.sleep(due, done); !ok {
 			s.stop()
 			return nil
 		}
 	}
 }
 
+func (s *Sender) setInterval(ms int64) {
+	s.interval = time.Duration(ms) * time.Millisecond
+	first := max(s.interval/16, 50*time.Millisecond)
+	s.fault.backoff.First, s.fault.backoff.Last = first, max(first, s.interval)
+}
+
 // beat writes one record. An error ends the sender.
 func (s *Sender) beat(now, late time.Duration, life life) (wrote bool, err error) {
 	r := &s.Record
-	status, msg := r.Status, r.Msg
+	if s.Inspector == nil {
+		r.Status, r.Msg = s.status, s.msg
+	}
 	switch life {
 	case held:
 		r.Status = heartbeat.Held
@@ -113,16 +137,8 @@ func (s *Sender) beat(now, late time.Duration, life life) (wrote bool, err error
 	if s.Subject != nil {
 		r.PID = s.Subject.pid
 	}
-	s.stamp(now, late)
-	err = s.Sink.Write(r)
-	r.Status, r.Msg = status, msg
-	if err != nil {
-		r.Seq--
-		return false, s.failed(now, err)
-	}
-	s.last = now
-	if err := s.succeeded(now); err != nil {
-		return true, err
+	if wrote, err = s.write(now, late); !wrote || err != nil {
+		return wrote, err
 	}
 	if life == ended {
 		s.last = 0
@@ -132,6 +148,17 @@ func (s *Sender) beat(now, late time.Duration, life life) (wrote bool, err error
 		}
 	}
 	return true, nil
+}
+
+// write stamps the record and gives it to the sink. An error ends the sender.
+func (s *Sender) write(now, late time.Duration) (wrote bool, err error) {
+	s.stamp(now, late)
+	if err := s.Sink.Write(&s.Record); err != nil {
+		s.Record.Seq--
+		return false, s.failed(now, err)
+	}
+	s.last = now
+	return true, s.succeeded(now)
 }
 
 // halfLife of the longest gap is 60 beats: 2^(-1/60).
@@ -152,11 +179,16 @@ func (s *Sender) stamp(now, late time.Duration) {
 }
 
 func (s *Sender) succeeded(now time.Duration) error {
-	if f := &s.fault; f.said != "" {
-		s.Log.Info(s.Name+": beats again", "after", (now - f.since).Round(time.Millisecond))
-		f.said, f.busy = "", 0
+	f := &s.fault
+	if f.said != "" {
+		kv := []any{"after", (now - f.since).Round(time.Millisecond)}
+		if f.lost > 0 {
+			kv = append(kv, "lost", f.lost)
+		}
+		s.Log.Info(s.Name+": beats again", kv...)
+		f.said, f.busy, f.lost, f.regular = "", 0, 0, false
 	}
-	s.fault.backoff.Reset()
+	f.backoff.Reset()
 	if s.begun {
 		return nil
 	}
@@ -167,6 +199,11 @@ func (s *Sender) succeeded(now time.Duration) error {
 // failed says what is wrong, once, and decides whether to go on.
 func (s *Sender) failed(now time.Duration, err error) error {
 	f := &s.fault
+	if f.regular = errors.Is(err, heartbeat.ErrNobody) || errors.Is(err, heartbeat.ErrFull); f.regular {
+		f.lost++
+	} else if errors.Is(err, heartbeat.ErrEnded) {
+		return err
+	}
 	if !s.begun && (s.Count == 1 || !passing(err)) {
 		if !errors.Is(err, heartbeat.ErrBusy) {
 			return err
@@ -193,8 +230,11 @@ func (s *Sender) failed(now time.Duration, err error) error {
 
 // passing tells a shortage that may be over in a moment from a refusal.
 func passing(err error) bool {
-	var no syscall.Errno
-	if !errors.As(err, &no) {
+	if errors.Is(err, heartbeat.ErrNobody) || errors.Is(err, heartbeat.ErrFull) {
+		return true
+	}
+	no, ok := errors.AsType[syscall.Errno](err)
+	if !ok {
 		return false
 	}
 	switch no {
@@ -205,27 +245,30 @@ func passing(err error) bool {
 }
 
 // sleep waits until due and looks at the holds meanwhile, so that whoever takes
-// one need not wait a whole interval for the acknowledgement. It gives false
-// once done is closed.
-func (s *Sender) sleep(due time.Duration, done <-chan struct{}) bool {
-	step := max(s.interval/4, time.Second)
+// one need not wait a whole interval for the acknowledgement. It gives the time
+// after it, and false once done is closed.
+func (s *Sender) sleep(due time.Duration, done <-chan struct{}) (now time.Duration, ok bool) {
 	for {
+		now = s.Clock.Now()
 		select {
 		case <-done:
-			return false
+			return now, false
 		default:
 		}
-		now := s.Clock.Now()
 		if now >= due {
-			return true
+			return now, true
 		}
-		wait := due - now
-		if s.Hold != nil {
-			s.refresh(now)
-			wait = min(wait, step)
-		}
-		s.Clock.Sleep(wait, done)
+		s.Clock.Sleep(s.nap(now, due-now), done)
 	}
+}
+
+// nap is how long to sleep of wait at once; it looks at the holds.
+func (s *Sender) nap(now, wait time.Duration) time.Duration {
+	if s.Hold == nil {
+		return wait
+	}
+	s.refresh(now)
+	return min(wait, max(s.interval/4, time.Second))
 }
 
 func (s *Sender) refresh(now time.Duration) {
@@ -246,7 +289,7 @@ func (s *Sender) stop() {
 	if !s.begun || s.last == 0 {
 		return
 	}
-	s.Record.Status = heartbeat.Stopping
+	s.Record.Status, s.Record.Msg = heartbeat.Stopping, s.msg
 	now := s.Clock.Now()
 	s.stamp(now, 0)
 	if err := s.Sink.Write(&s.Record); err != nil {

@@ -40,7 +40,12 @@ type event struct {
 func (w *world) Now() time.Duration { return w.now }
 func (w *world) Wall() int64        { return 1763820000000 + w.now.Milliseconds() }
 
-func (w *world) Sleep(d time.Duration, _ <-chan struct{}) {
+func (w *world) Sleep(d time.Duration, done <-chan struct{}) {
+	select {
+	case <-done:
+		return
+	default:
+	}
 	if d <= 0 {
 		w.t.Fatalf("at %v: sleeps for %v: a busy loop", w.now, d)
 	}
@@ -50,6 +55,11 @@ func (w *world) Sleep(d time.Duration, _ <-chan struct{}) {
 		do := w.plan[0].do
 		w.plan = w.plan[1:]
 		do()
+		select {
+		case <-done:
+			return
+		default:
+		}
 	}
 	w.now = to
 }
@@ -58,7 +68,7 @@ func (w *world) Write(r *heartbeat.Record) error {
 	if w.fail != nil {
 		return w.fail
 	}
-	if _, err := heartbeat.Append(nil, r); err != nil {
+	if _, err := heartbeat.AppendBlock(nil, r, 0); err != nil {
 		w.t.Errorf("beat %d is no record: %v", r.Seq, err)
 	}
 	w.beats = append(w.beats, *r)
@@ -106,7 +116,7 @@ func TestBeatsInTime(t *testing.T) {
 	for _, b := range w.beats {
 		got = append(got, fmt.Sprintf("%d@%d/%d %v", b.Seq, b.BTMS, b.TSMS-1763820000000, b.Status))
 	}
-	want := []string{"42@1000000/1000000 ok", "43@1001100/1001100 ok", "44@1002200/1002200 ok", "45@1003300/1003300 stopping"}
+	want := []string{"42@1000000/1000000 ok", "43@1001100/1001100 ok", "44@1002200/1002200 ok", "45@1003000/1003000 stopping"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("beats %v\nwant %v", got, want)
 	}

@@ -3,12 +3,9 @@ package sender
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"vigil/pkg/procfs"
@@ -27,6 +24,8 @@ const (
 // Subject is the process that beats speak of. A pid proves existence, not
 // progress: a process that spins or waits for ever is running.
 type Subject struct {
+	Trace *Trace // excuses it while somebody traces it; nil: nothing does
+
 	pidfile string // followed over restarts; "" for one fixed process
 	proc    *procfs.Process
 	pid     int
@@ -82,6 +81,7 @@ func (s *Sender) look(now time.Duration) life {
 	switch {
 	case sub.proc.Exited(), errors.Is(err, fs.ErrNotExist), err == nil && st.StartTime != sub.proc.StartTime:
 		sub.close()
+		sub.Trace.release(s.Log)
 		sub.parting = true
 		sub.say(s.Log, sub.what+": has ended")
 		return ended
@@ -89,7 +89,9 @@ func (s *Sender) look(now time.Duration) life {
 		sub.say(s.Log, err.Error()+"; beats are withheld")
 		s.last = 0
 		return silent
-	case strings.IndexByte("TtZ", st.State) < 0:
+	}
+	tracer := sub.Trace.excuse(s, now)
+	if strings.IndexByte("TtZ", st.State) < 0 {
 		sub.say(s.Log, "")
 		return running
 	}
@@ -99,6 +101,10 @@ func (s *Sender) look(now time.Duration) life {
 			sub.say(s.Log, fmt.Sprintf("%s: %s, held by %s: %s", sub.what, stateWord(st.State), l.By, l.Reason))
 			return held
 		}
+	}
+	if tracer != 0 {
+		sub.say(s.Log, fmt.Sprintf("%s: %s, traced by pid %d", sub.what, stateWord(st.State), tracer))
+		return held
 	}
 	sub.say(s.Log, fmt.Sprintf("%s: %s; beats are withheld", sub.what, stateWord(st.State)))
 	s.last = 0
@@ -155,21 +161,11 @@ func (s *Subject) follow(log Log) {
 }
 
 // readPidfile gives the pid that a file names, and a mark that changes whenever
-// the file is written or replaced. The path is the operator's: symbolic links
-// are followed, but a FIFO or device is refused without waiting for it.
+// the file is written or replaced.
 func readPidfile(path string) (pid int, mark string, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	b, st, err := readSmall(path, "pidfile", 64)
 	if err != nil {
-		return 0, "", fmt.Errorf("%s: open pidfile: %w", path, errors.Unwrap(err))
-	}
-	defer f.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFREG {
-		return 0, "", fmt.Errorf("%s: pidfile: not a regular file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, 64))
-	if err != nil {
-		return 0, "", fmt.Errorf("%s: read pidfile: %w", path, errors.Unwrap(err))
+		return 0, "", err
 	}
 	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || pid < 1 {
