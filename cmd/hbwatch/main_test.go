@@ -68,6 +68,7 @@ func beat(file func(string) string, args []string) error {
 	status := fs.String("status", "ok", "")
 	boot := fs.String("boot", "", "")
 	seq := fs.Uint64("seq", 7, "")
+	key := fs.String("key", "", "")
 	starting := fs.Duration("starting", 0, "")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -89,7 +90,13 @@ func beat(file func(string) string, args []string) error {
 		BTMS: (boottime.Now() - *ago).Milliseconds(), TSMS: wall.UnixMilli(), StartMS: wall.Add(-*starting).UnixMilli(),
 		IntervalMS: interval.Milliseconds(), TTLMS: ttl.Milliseconds(),
 	}
-	b, err := heartbeat.AppendBlock(nil, &r, 0)
+	var enc heartbeat.Encoder
+	if *key != "" {
+		if enc.Key, err = heartbeat.LoadKey(file(*key), id); err != nil {
+			return err
+		}
+	}
+	b, err := enc.AppendBlock(nil, &r, 0)
 	if err != nil {
 		return err
 	}

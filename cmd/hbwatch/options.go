@@ -28,7 +28,7 @@ type options struct {
 
 func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	fs := env.Flags()
-	o.Timeouts = map[string]time.Duration{}
+	o.Timeouts, o.Owners = map[string]time.Duration{}, map[string]int{}
 	fs.Func("timeout", "dead after this much silence, for all or for one id: `[ID=]D` (may be given again)", func(s string) error {
 		id, d, err := watch.ParseTimeout(s)
 		if id == "" {
@@ -56,6 +56,12 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 		o.Expect = append(o.Expect, ids...)
 		return err
 	})
+	fs.Func("owner", "a file of this id may belong to this user, too: `ID=uid` (may be given again)", func(s string) error {
+		id, uid, err := watch.ParseOwner(s)
+		o.Owners[id] = uid
+		return err
+	})
+	fs.StringVar(&o.Key, "key", "", "take only records signed with the key in this `file`, or with ID.key in this directory")
 	fs.BoolVar(&o.Bare, "bare", false, "any file is a heartbeat that beats when somebody touches it; its id is its name")
 	fs.BoolVar(&o.Once, "once", false, "look once, print a table and leave with the worst state's code")
 	fs.Func("fail-on", "with -once, leave with 1 if the worst is this `state` or a worse one, suspect or dead, else with 0", func(s string) error {
@@ -98,6 +104,8 @@ func (o *options) check() (err error) {
 		return cli.Usagef("-hook-jobs: want at least 1")
 	case o.failOn != nil && !o.Once:
 		return cli.Usagef("-fail-on: goes with -once")
+	case o.Bare && o.Key != "":
+		return cli.Usagef("-bare: does not go with -key: what is only touched cannot be signed")
 	case o.json && !o.Once:
 		return cli.Usagef("-json: goes with -once; without it, events are JSON anyway")
 	case o.hook != "" && o.Once && o.Memory == "":

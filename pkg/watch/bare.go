@@ -36,7 +36,7 @@ func (s *source) regular(name string) bool {
 
 // readBare looks at a file of which only the times count. It has to be
 // somebody's who may say that he is alive, as a record has to.
-func (s *source) readBare(name string) (r heartbeat.Record, info rundir.Info, err error) {
+func (s *source) readBare(name string, terms heartbeat.Terms) (r heartbeat.Record, info rundir.Info, err error) {
 	info, err = s.dir.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,7 +44,7 @@ func (s *source) readBare(name string) (r heartbeat.Record, info rundir.Info, er
 		err = &heartbeat.Reject{Reason: heartbeat.NotRegular}
 	case err != nil:
 		err = &heartbeat.Reject{Reason: heartbeat.Unreadable, Detail: err.Error()}
-	case info.UID != 0 && info.UID != os.Geteuid():
+	case info.UID != 0 && info.UID != os.Geteuid() && info.UID != terms.Owner:
 		err = &heartbeat.Reject{Reason: heartbeat.ForeignOwner, Detail: fmt.Sprintf("uid %d", info.UID)}
 	case info.Mode&0o002 != 0:
 		err = &heartbeat.Reject{Reason: heartbeat.Writable, Detail: fmt.Sprintf("mode %04o", info.Mode)}

@@ -148,8 +148,8 @@ func (c *Core) silent(e *entry, now time.Duration) verdict {
 	if now-since < suspect {
 		return v
 	}
-	// A beat that is older than dead when it is found brings nobody back.
-	probe := min(e.probe(), max(dead, probeMin))
+	// A beat that is old already when it is found brings nobody back.
+	probe := min(e.probe(), max(dead/4, probeMin))
 	v = verdict{state: Suspect, reason: e.silence(), timed: true, next: min(since+dead, now+probe)}
 	if now-since >= dead {
 		v.state, v.next = Dead, now+probe

@@ -23,9 +23,11 @@ const (
 // Options says what to watch, and who hears of it.
 type Options struct {
 	Config
-	Paths  []string // directories, or files ID.hb, which are expected
-	Expect []string // ids that are expected in any of the directories
-	Bare   bool     // any file is a heartbeat that somebody touches
+	Paths  []string       // directories, or files ID.hb, which are expected
+	Expect []string       // ids that are expected in any of the directories
+	Owners map[string]int // uid that may own the file of an id, besides root and this process's
+	Key    string         // file with a key, or directory of ID.key, that signs all records; "" for none
+	Bare   bool           // any file is a heartbeat that somebody touches
 
 	Hold    string // directory of holds; "" for none
 	HoldMax time.Duration
@@ -59,7 +61,8 @@ type Watcher struct {
 	holds   holdReader
 	fault   string // of the holds, that was told
 	doubles map[string]bool
-	memory  *memory // or nil
+	memory  *memory  // or nil
+	keys    *keyring // or nil
 
 	// The world, for tests to simulate.
 	now       func() time.Duration
@@ -97,6 +100,12 @@ func Open(opt Options) (*Watcher, error) {
 			return nil, err
 		}
 		w.holds = holds
+	}
+	if opt.Key != "" {
+		if w.keys, err = openKeys(opt.Key); err != nil {
+			w.Close()
+			return nil, err
+		}
 	}
 	if opt.Memory != "" {
 		if w.memory, err = openMemory(opt.Memory, w.opt.Boot, opt.Log); err != nil {
@@ -245,10 +254,14 @@ func (w *Watcher) readFile(e *entry) (heartbeat.Record, rundir.Info, error) {
 	if e.source == noSource {
 		return heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
 	}
+	terms, err := w.terms(e)
+	if err != nil {
+		return heartbeat.Record{}, rundir.Info{}, err
+	}
 	if s := w.sources[e.source]; e.bare {
-		return s.readBare(e.id)
+		return s.readBare(e.id, terms)
 	} else {
-		return heartbeat.ReadOnce(s.dir, e.name())
+		return heartbeat.ReadUnder(s.dir, e.name(), terms)
 	}
 }
 
