@@ -11,8 +11,7 @@ import (
 // that readers wait for.
 func (s *Sender) relay(done <-chan struct{}) error {
 	r := s.Relay
-	r.base, r.clock = s.Record, s.Clock
-	r.base.Seq, r.base.PID = 0, 0
+	r.begin(s)
 	defer r.report()
 	input := r.file
 	if r.path == "" {
@@ -24,6 +23,12 @@ func (s *Sender) relay(done <-chan struct{}) error {
 		r.stop()
 	}()
 	return s.forward(done)
+}
+
+// begin takes over what a forwarded beat has of our own.
+func (r *Relay) begin(s *Sender) {
+	r.base, r.clock = s.Record, s.Clock
+	r.base.Seq, r.base.PID = 0, 0
 }
 
 // forward sends what the relay takes in, and stands in for the other sender while

@@ -25,8 +25,9 @@ type Inspector struct {
 	Numbers    string        // file to read before each beat; "" for none
 
 	start   func(look func()) // in place of the go statement
-	began   time.Duration     // of the first look
-	running chan struct{}     // closed when the look under way has ended; nil if none is
+	clocks  func() condition.Clock
+	began   time.Duration // of the first look
+	running chan struct{} // closed when the look under way has ended; nil if none is
 	last    atomic.Pointer[finding]
 	said    string // of the conditions
 	fault   string // of the numbers, as told last
@@ -40,8 +41,8 @@ type finding struct {
 	fault   error // why there are no metrics
 }
 
-// clock reads the clocks of the machine for the conditions.
-func clock() condition.Clock {
+// realClocks reads those of the machine for the conditions.
+func realClocks() condition.Clock {
 	return condition.Clock{Boot: boottime.Now(), Suspended: boottime.Suspended(), WallNS: time.Now().UnixNano()}
 }
 
@@ -62,7 +63,7 @@ func (i *Inspector) look(at time.Duration) {
 		_, _ = i.Holds.Refresh(at) // the sender looks there too, and says what is wrong
 	}
 	if i.Conditions.Len() > 0 {
-		f.verdict, _ = condition.Sum(i.Conditions.Judge(clock, i, i.Grace))
+		f.verdict, _ = condition.Sum(i.Conditions.Judge(i.clocks, i, i.Grace))
 	}
 	if i.Numbers != "" {
 		f.metrics, f.fault = readNumbers(i.Numbers)
@@ -117,7 +118,7 @@ func (i *Inspector) find(now, patience, expiry time.Duration, clock Clock) findi
 func (s *Sender) inspect(now time.Duration, life life, done <-chan struct{}) life {
 	i := s.Inspector
 	if i.start == nil {
-		i.start = func(look func()) { go look() }
+		i.start, i.clocks = func(look func()) { go look() }, realClocks
 	}
 	// Not before the beat is due: what is found should be as fresh as the beat.
 	f := i.find(now, min(s.interval/4, time.Second), max(2*s.interval, 2*time.Second), s.Clock)

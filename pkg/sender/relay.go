@@ -19,7 +19,7 @@ type Relay struct {
 	verify func(record []byte) error
 	log    Log
 
-	// Set by Sender.relay before anything is read.
+	// Set by begin before anything is read.
 	base  heartbeat.Record // what a forwarded beat has of our own
 	clock Clock
 
