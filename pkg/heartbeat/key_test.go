@@ -198,7 +198,7 @@ func TestReadUnderTerms(t *testing.T) {
 		case tt.signer != k && (!errors.As(err, &rej) || rej.Reason != tt.reason || got.ID != ""):
 			t.Errorf("%s: %+v, %v", tt.name, got, err)
 		}
-		if _, _, err := ReadOnce(d, filepath.Base(path)); err != nil {
+		if _, _, err := ReadUnder(d, filepath.Base(path), Terms{}); err != nil {
 			t.Errorf("%s, without terms: %v", tt.name, err)
 		}
 	}

@@ -11,17 +11,10 @@ import (
 )
 
 // Terms are what a reader grants and demands beyond the format. The zero Terms
-// are those of ReadOnce.
+// are for a file of root or of the effective user, signed or not.
 type Terms struct {
 	Owner  int                       // one more uid that may own the file
 	Verify func(record []byte) error // checks the signature, as Key.Verify does; nil: none is wanted
-}
-
-// ReadOnce is ReadUnder for a file of root or of the effective user, signed or
-// not.
-func ReadOnce(d *rundir.Dir, name string) (r Record, info rundir.Info, err error) {
-	err = read(d, name, &Terms{}, &r, &info)
-	return
 }
 
 // ReadUnder reads and judges a heartbeat file by what it is and holds, not by
@@ -71,7 +64,7 @@ func read(d *rundir.Dir, name string, terms *Terms, r *Record, info *rundir.Info
 // tries are the pauses before each look of Read; in all 20 ms.
 var tries = [...]time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond}
 
-// Read is ReadOnce that looks again when a write may have been caught half-way,
+// Read is ReadUnder the zero Terms that looks again when a write may have been caught half-way,
 // as `echo >FILE` leaves the file empty for a moment. It may take 20 ms.
 func Read(d *rundir.Dir, name string) (r Record, info rundir.Info, err error) {
 	for _, pause := range tries {

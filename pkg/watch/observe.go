@@ -15,7 +15,7 @@ import (
 type Look struct {
 	Record heartbeat.Record
 	Info   rundir.Info
-	Err    error         // of heartbeat.ReadOnce
+	Err    error         // of heartbeat.ReadUnder
 	Now    time.Duration // CLOCK_BOOTTIME after the file was read
 	Wall   time.Time     // wall clock then, for files that have no other time
 }
