@@ -14,17 +14,21 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
-		Setup: func(env *testscript.Env) error {
-			// A run directory is its owner's alone, whatever the umask.
-			return os.Chmod(env.WorkDir, 0o755)
-		},
-	})
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: setup})
 }
 
-// The full disk is real, so it needs a mount.
-func TestFullDiskScript(t *testing.T) {
-	gate.Need(t, "root", "tmpfs")
-	testscript.Run(t, testscript.Params{Dir: "testdata/root"})
+// setup makes the working directory one that is its owner's alone, whatever the
+// umask.
+func setup(env *testscript.Env) error { return os.Chmod(env.WorkDir, 0o755) }
+
+// The full disk is real, so it needs a mount; and only root gives files away.
+func TestRootScripts(t *testing.T) {
+	gate.Need(t, "root", "tmpfs", "setpriv")
+	testscript.Run(t, testscript.Params{Dir: "testdata/root", Setup: setup})
+}
+
+// What a sender asks of the kernel, and what it makes of a tracer.
+func TestStraceScripts(t *testing.T) {
+	gate.Need(t, "strace", "ptrace")
+	testscript.Run(t, testscript.Params{Dir: "testdata/strace", Setup: setup})
 }

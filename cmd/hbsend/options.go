@@ -38,7 +38,7 @@ func (o *options) flags(fs *flag.FlagSet) {
 	fs.IntVar(&o.count, "count", 0, "leave after `N` beats; 0 for no end")
 	fs.StringVar(&o.status, "status", "ok", "`word` to send: ok, starting, degraded or error")
 	fs.StringVar(&o.msg, "msg", "", "`text` to send")
-	fs.Func("m", "`name=value`, a number to send; up to 16 times", func(word string) error {
+	fs.Func("m", "send the number `name=value`; up to 16 times", func(word string) error {
 		m, err := sender.ParseMetric(word)
 		o.metrics = append(o.metrics, m)
 		return err
