@@ -79,6 +79,51 @@ func TestAtomicReplaces(t *testing.T) {
 	}
 }
 
+// Without descriptors there is an error, and nothing is lost for good.
+func TestNoDescriptorsLeft(t *testing.T) {
+	dir := tempDir(t)
+	h := newFile(t, filepath.Join(dir, "svc-A-01.hb"))
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenPipe(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	touch := NewTouch(filepath.Join(dir, "touched"))
+	defer touch.Close()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	r := sample()
+	none := before
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	errs := []error{h.Write(&r), touch.Write(&r), p.Write(&r)}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range errs {
+		if !errors.Is(err, syscall.EMFILE) || !strings.HasPrefix(err.Error(), dir) {
+			t.Errorf("sink %d: %v", i, err)
+		}
+	}
+	if err := h.Write(&r); err != nil {
+		t.Error(err)
+	}
+	if err := touch.Write(&r); err != nil {
+		t.Error(err)
+	}
+	if err := p.Write(&r); !errors.Is(err, ErrNobody) {
+		t.Error(err)
+	}
+}
+
 func TestTouch(t *testing.T) {
 	path := filepath.Join(tempDir(t), "touched")
 	one, two := NewTouch(path), NewTouch(path)
