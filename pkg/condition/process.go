@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vigil/pkg/procfs"
+	"vigil/pkg/rundir"
 )
 
 const (
@@ -85,7 +86,7 @@ func (p *pidProbe) judge(pid int, m mark, st procfs.Stat, exists bool) string {
 // readPID reads a pidfile: a number, white space around it. The path is the
 // operator's and may be a symbolic link; a FIFO there does not block.
 func readPID(name string) (int, mark, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := rundir.OpenKind(name, os.O_RDONLY, syscall.S_IFREG)
 	if err != nil {
 		return 0, mark{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"vigil/pkg/procfs"
+	"vigil/pkg/rundir"
 )
 
 // Target is the process that is explained. A pid alone does not name a process
@@ -100,7 +101,7 @@ func readPidfile(path string) (pid int, m mark, owner int, err error) {
 	fail := func(format string, a ...any) (int, mark, int, error) {
 		return 0, mark{}, 0, fmt.Errorf("%s: pidfile: "+format, append([]any{path}, a...)...)
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := rundir.OpenKind(path, os.O_RDONLY, syscall.S_IFREG)
 	if err != nil {
 		return fail("open: %w", errors.Unwrap(err))
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"vigil/pkg/rundir"
 )
 
 // KeySuffix ends the name of a key file in a directory of keys.
@@ -94,7 +96,7 @@ func LoadKey(path, id string) (*Key, error) {
 	if st := (syscall.Stat_t{}); syscall.Stat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
 		path = filepath.Join(path, id+KeySuffix)
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := rundir.OpenKind(path, os.O_RDONLY|syscall.O_NOFOLLOW, syscall.S_IFREG)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s: key file is a symbolic link", path)
 	}

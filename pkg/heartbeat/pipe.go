@@ -100,6 +100,11 @@ func (p *Pipe) Close() {
 
 // open does not wait for a reader, as an open without O_NONBLOCK would.
 func (p *Pipe) open() error {
+	// Not opened to find out: a device may start by that, a watchdog above all.
+	var is syscall.Stat_t
+	if syscall.Stat(p.path, &is) == nil && is.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+		return errors.New("open FIFO: not a FIFO")
+	}
 	fd, err := syscall.Open(p.path, syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if errors.Is(err, syscall.ENXIO) {
 		return ErrNobody

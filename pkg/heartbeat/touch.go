@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"vigil/pkg/rundir"
 )
 
 // Touch is a file whose modification time is the heartbeat, for a watchdog that
@@ -50,7 +52,7 @@ func (t *Touch) Close() {
 }
 
 func (t *Touch) open() error {
-	f, err := os.OpenFile(t.path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
+	f, err := rundir.OpenKind(t.path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, syscall.S_IFREG)
 	if err != nil {
 		return fmt.Errorf("open: %w", errnoOf(err))
 	}

@@ -51,7 +51,7 @@ type Info struct {
 func Open(path string) (*Dir, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: open directory: %w", path, err)
+		return nil, fail(path, "open directory", err)
 	}
 	d := &Dir{os.NewFile(uintptr(fd), path), path}
 	if err := d.trusted(); err != nil {
@@ -64,7 +64,7 @@ func Open(path string) (*Dir, error) {
 func (d *Dir) trusted() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd(), &st); err != nil {
-		return fmt.Errorf("%s: stat: %w", d.path, err)
+		return fail(d.path, "stat", err)
 	}
 	switch me := os.Geteuid(); {
 	case st.Uid != 0 && int(st.Uid) != me:
@@ -100,7 +100,7 @@ func (d *Dir) Names() ([]string, error) {
 	// one position.
 	fd, err := openat(d.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: list: %w", d.path, err)
+		return nil, fail(d.path, "list", err)
 	}
 	defer unix.Close(fd)
 	var names []string
@@ -110,7 +110,7 @@ func (d *Dir) Names() ([]string, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: list: %w", d.path, err)
+			return nil, fail(d.path, "list", err)
 		}
 		if n == 0 {
 			return names, nil
@@ -140,7 +140,7 @@ func (d *Dir) Read(name string, limit int) ([]byte, Info, error) {
 			continue
 		}
 		if err != nil {
-			return nil, info(&st), fmt.Errorf("%s: read: %w", d.join(name), err)
+			return nil, info(&st), fail(d.join(name), "read", err)
 		}
 		b = b[:len(b)+n]
 		switch {
@@ -172,17 +172,17 @@ func (d *Dir) open(name string, flags int) (fd int, st unix.Stat_t, err error) {
 	switch err {
 	case nil:
 	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // a symlink, a FIFO or socket, a directory
-		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), ErrNotRegular)
+		return -1, st, fail(d.join(name), "open", ErrNotRegular)
 	default:
-		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), err)
+		return -1, st, fail(d.join(name), "open", err)
 	}
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
-		return -1, st, fmt.Errorf("%s: stat: %w", d.join(name), err)
+		return -1, st, fail(d.join(name), "stat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return -1, st, fmt.Errorf("%s: open: %w", d.join(name), ErrNotRegular)
+		return -1, st, fail(d.join(name), "open", ErrNotRegular)
 	}
 	return fd, st, nil
 }
@@ -270,7 +270,7 @@ func (d *Dir) publishOpen(name string, data []byte, perm fs.FileMode, place func
 	_ = unix.Unlinkat(d.fd(), tmp, 0)
 	fd, err := openat(d.fd(), tmp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(perm.Perm()))
 	if err != nil {
-		return fmt.Errorf("%s: create: %w", path, err)
+		return fail(path, "create", err)
 	}
 	f := os.NewFile(uintptr(fd), path)
 	// The mode is part of the contract; the umask of whoever started us is not.
@@ -284,7 +284,7 @@ func (d *Dir) publishOpen(name string, data []byte, perm fs.FileMode, place func
 	if err != nil {
 		_ = unix.Unlinkat(d.fd(), tmp, 0)
 		_ = f.Close()
-		return fmt.Errorf("%s: write: %w", path, cause(err))
+		return fail(path, "write", cause(err))
 	}
 	return nil
 }
@@ -295,10 +295,30 @@ func (d *Dir) Remove(name string) error {
 		return err
 	}
 	if err := unix.Unlinkat(d.fd(), name, 0); err != nil {
-		return fmt.Errorf("%s: remove: %w", d.join(name), err)
+		return fail(d.join(name), "remove", err)
 	}
 	return nil
 }
+
+// OpenKind opens an operator's path as os.OpenFile does, following links, if
+// that names a file of this kind: S_IFREG or S_IFIFO. What it is, is asked
+// before, for to open a device may start it, a watchdog above all; a caller who
+// fears that the name changes in between asks the descriptor again.
+func OpenKind(path string, flags int, kind uint32) (*os.File, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	switch {
+	case err == nil && st.Mode&unix.S_IFMT == kind, err == unix.ENOENT && flags&os.O_CREATE != 0:
+		return os.OpenFile(path, flags|unix.O_NONBLOCK, 0o644)
+	case err == nil && kind == unix.S_IFIFO:
+		err = errNotFIFO
+	case err == nil:
+		err = ErrNotRegular
+	}
+	return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+}
+
+var errNotFIFO = errors.New("not a FIFO")
 
 func (d *Dir) join(name string) string { return strings.TrimSuffix(d.path, "/") + "/" + name }
 
@@ -330,6 +350,10 @@ func info(st *unix.Stat_t) Info {
 		Nlink:   uint64(st.Nlink),
 	}
 }
+
+// fail is the one form of an error here; written once, it is also a kilobyte less
+// of every program.
+func fail(path, verb string, err error) error { return fmt.Errorf("%s: %s: %w", path, verb, err) }
 
 // cause drops the path that os wraps around an errno: it has been said.
 func cause(err error) error {

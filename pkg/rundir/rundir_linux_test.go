@@ -217,3 +217,43 @@ func TestCreateOpen(t *testing.T) {
 		t.Error("not gone after its removal")
 	}
 }
+
+// A device is refused unopened: a FIFO whose reader would be released by an
+// open stands for it.
+func TestOpenKind(t *testing.T) {
+	_, dir := open(t)
+	file, fifo, link := filepath.Join(dir, "file"), filepath.Join(dir, "fifo"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("fifo", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path  string
+		flags int
+		kind  uint32
+		want  error
+	}{
+		{file, os.O_RDONLY, syscall.S_IFREG, nil},
+		{fifo, os.O_RDWR, syscall.S_IFIFO, nil},
+		{link, os.O_RDWR, syscall.S_IFIFO, nil},
+		{fifo, os.O_RDONLY, syscall.S_IFREG, ErrNotRegular},
+		{link, os.O_RDONLY, syscall.S_IFREG, ErrNotRegular},
+		{"/dev/null", os.O_RDONLY, syscall.S_IFREG, ErrNotRegular},
+		{"/dev/null", os.O_RDWR, syscall.S_IFIFO, errNotFIFO},
+		{dir + "/none", os.O_RDONLY, syscall.S_IFREG, fs.ErrNotExist},
+		{dir + "/new", os.O_RDWR | os.O_CREATE, syscall.S_IFREG, nil},
+	} {
+		f, err := OpenKind(tt.path, tt.flags, tt.kind)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s as %o: %v, want %v", tt.path, tt.kind, err, tt.want)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}

@@ -1,8 +1,6 @@
 package rundir
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -15,10 +13,10 @@ func (d *Dir) Stat(name string) (Info, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return Info{}, fmt.Errorf("%s: stat: %w", d.join(name), err)
+		return Info{}, fail(d.join(name), "stat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return Info{}, fmt.Errorf("%s: stat: %w", d.join(name), ErrNotRegular)
+		return Info{}, fail(d.join(name), "stat", ErrNotRegular)
 	}
 	return info(&st), nil
 }

@@ -13,6 +13,7 @@ import (
 	"vigil/pkg/condition"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
+	"vigil/pkg/rundir"
 )
 
 // Inspector looks at what may hang, a file system or a device driver, in a
@@ -121,7 +122,11 @@ func (s *Sender) inspect(now time.Duration, life life, done <-chan struct{}) lif
 		i.start, i.clocks = func(look func()) { go look() }, realClocks
 	}
 	// Not before the beat is due: what is found should be as fresh as the beat.
-	f := i.find(now, min(s.interval/4, time.Second), max(2*s.interval, 2*time.Second), s.Clock)
+	patience := min(s.interval/4, time.Second)
+	if i.last.Load() == nil {
+		patience = time.Second // there is nothing to fall back on
+	}
+	f := i.find(now, patience, max(2*s.interval, 2*time.Second), s.Clock)
 	r := &s.Record
 	r.Status, r.Msg = s.status, s.msg
 	s.number(&f)
@@ -222,7 +227,7 @@ func clip(s string) string { return s[:min(len(s), 256)] }
 // path is the operator's: symbolic links are followed, but a FIFO or device is
 // refused without waiting for it.
 func readSmall(path, what string, limit int) ([]byte, *syscall.Stat_t, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := rundir.OpenKind(path, os.O_RDONLY, syscall.S_IFREG)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: open %s: %w", path, what, errors.Unwrap(err))
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"vigil/pkg/heartbeat"
+	"vigil/pkg/rundir"
 )
 
 // Relay takes another sender's beats from a FIFO or from standard input. What
@@ -55,7 +56,7 @@ func NewRelay(path string, verify func(record []byte) error, log Log) (*Relay, e
 // open opens the FIFO for reading and for writing: so it never comes to an end
 // when a writer leaves (fifo(7)).
 func (r *Relay) open() (*os.File, error) {
-	f, err := os.OpenFile(r.path, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	f, err := rundir.OpenKind(r.path, os.O_RDWR, syscall.S_IFIFO)
 	if err != nil {
 		return nil, fmt.Errorf("%s: open FIFO: %w", r.path, errors.Unwrap(err))
 	}
