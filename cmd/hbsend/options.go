@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -174,7 +173,7 @@ func (o *options) record() (r heartbeat.Record, err error) {
 
 // target finds out what the argument is, and the id that goes with it.
 func (o *options) target() (file bool, err error) {
-	id, named := heartbeat.FileID(filepath.Base(o.path))
+	id, named := heartbeat.FileID(o.path[strings.LastIndexByte(o.path, '/')+1:])
 	switch {
 	case o.touch:
 		if o.id == "" && named {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"vigil/pkg/rundir"
@@ -20,7 +19,7 @@ const noBoot = "00000000000000000000000000000000"
 // a record in it that no reader judges alive. A file that is there already, and
 // is as it should be, is left alone; otherwise nothing is changed.
 func Create(path string, interval int64, uid, gid int) error {
-	name := filepath.Base(path)
+	parent, name := split(path)
 	id, ok := FileID(name)
 	if !ok {
 		return nameError(path)
@@ -29,7 +28,7 @@ func Create(path string, interval int64, uid, gid int) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	dir, err := rundir.Open(filepath.Dir(path))
+	dir, err := rundir.Open(parent)
 	if err != nil {
 		return err
 	}

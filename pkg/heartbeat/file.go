@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"vigil/pkg/rundir"
@@ -34,15 +34,28 @@ type File struct {
 // file is created, or found and locked, by the first Write. The name must be a
 // valid id with Suffix.
 func OpenFile(path string) (*File, error) {
-	name := filepath.Base(path)
+	parent, name := split(path)
 	if _, ok := FileID(name); !ok {
 		return nil, nameError(path)
 	}
-	dir, err := rundir.Open(filepath.Dir(path))
+	dir, err := rundir.Open(parent)
 	if err != nil {
 		return nil, err
 	}
 	return &File{path: path, name: name, dir: dir}, nil
+}
+
+// split gives the directory and the name of a path, as path.Split does but for
+// what a directory is called.
+func split(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	switch {
+	case i < 0:
+		return ".", path
+	case i == 0:
+		return "/", path[1:]
+	}
+	return path[:i], path[i+1:]
 }
 
 func nameError(path string) error {
@@ -124,7 +137,8 @@ func (h *File) detach() {
 // attach locks the existing file, or creates it with h.buf in it.
 func (h *File) attach() error {
 	if h.dir.Gone() {
-		dir, err := rundir.Open(filepath.Dir(h.path))
+		parent, _ := split(h.path)
+		dir, err := rundir.Open(parent)
 		if err != nil {
 			return err
 		}

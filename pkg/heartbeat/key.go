@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -94,7 +93,7 @@ func appendHex(dst, b []byte) []byte {
 // be readable for its owner only; the error names the file and the rule.
 func LoadKey(path, id string) (*Key, error) {
 	if st := (syscall.Stat_t{}); syscall.Stat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
-		path = filepath.Join(path, id+KeySuffix)
+		path = strings.TrimSuffix(path, "/") + "/" + id + KeySuffix
 	}
 	f, err := rundir.OpenKind(path, os.O_RDONLY|syscall.O_NOFOLLOW, syscall.S_IFREG)
 	if errors.Is(err, syscall.ELOOP) {

@@ -9,7 +9,6 @@ package hold
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"vigil/pkg/heartbeat"
@@ -128,5 +127,10 @@ func (l Lease) check(version int64, wantID string) error {
 }
 
 func hex32(s string) bool {
-	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == 32
 }

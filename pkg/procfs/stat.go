@@ -3,6 +3,7 @@ package procfs
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 // Stat is /proc/PID/stat as far as anybody asked for it.
@@ -34,34 +35,10 @@ const pfKthread = 0x00200000 // PF_KTHREAD
 // own and cannot be traced.
 func (s Stat) Kernel() bool { return s.Flags&pfKthread != 0 }
 
-// statFields are the fields behind comm and state, from number 4 (ppid) on. An
-// empty entry is skipped.
-var statFields = [...]func(s *Stat, v int64){
-	func(s *Stat, v int64) { s.PPID = int(v) },
-	func(s *Stat, v int64) { s.PGRP = int(v) },
-	func(s *Stat, v int64) { s.Session = int(v) },
-	func(s *Stat, v int64) { s.TTY = int(v) },
-	func(s *Stat, v int64) { s.TPGID = int(v) },
-	func(s *Stat, v int64) { s.Flags = uint64(v) },
-	nil, nil, nil, nil, // minflt cminflt majflt cmajflt
-	func(s *Stat, v int64) { s.UTime = uint64(v) },
-	func(s *Stat, v int64) { s.STime = uint64(v) },
-	func(s *Stat, v int64) { s.CUTime = v },
-	func(s *Stat, v int64) { s.CSTime = v },
-	func(s *Stat, v int64) { s.Priority = int(v) },
-	func(s *Stat, v int64) { s.Nice = int(v) },
-	func(s *Stat, v int64) { s.Threads = int(v) },
-	nil, // itrealvalue
-	func(s *Stat, v int64) { s.StartTime = uint64(v) },
-	func(s *Stat, v int64) { s.VSize = uint64(v) },
-	func(s *Stat, v int64) { s.RSS = v },
-}
-
 // ParseStat parses the content of /proc/PID/stat. The name may hold spaces,
 // parentheses and newlines: it ends at the last parenthesis. The error is a
 // *SyntaxError.
 func ParseStat(b []byte) (Stat, error) {
-	var s Stat
 	bad := func(detail string) (Stat, error) { return Stat{}, &SyntaxError{"stat", 1, detail} }
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 1 || end < open {
@@ -71,34 +48,37 @@ func ParseStat(b []byte) (Stat, error) {
 	if err != nil || pid < 0 {
 		return bad("no process id")
 	}
-	s.PID, s.Comm = pid, string(b[open+1:end])
-	rest := bytes.Fields(b[end+1:])
-	if len(rest) < 1+len(statFields) {
-		return bad("only " + strconv.Itoa(2+len(rest)) + " fields")
-	}
-	if len(rest[0]) != 1 {
+	state, rest, _ := strings.Cut(strings.TrimSpace(string(b[end+1:])), " ")
+	if len(state) != 1 {
 		return bad("no state letter")
 	}
-	s.State = rest[0][0]
-	for i, set := range statFields {
-		if set == nil {
-			continue
+	var v [21]int64 // the fields from number 4 (ppid) to 24 (rss)
+	for i := range v {
+		var word string
+		word, rest, _ = strings.Cut(strings.TrimSpace(rest), " ")
+		if word == "" {
+			return bad("only " + strconv.Itoa(3+i) + " fields")
 		}
-		v, ok := parseWord(rest[1+i])
-		if !ok {
+		var ok bool
+		if v[i], ok = parseWord(word); !ok {
 			return bad("field " + strconv.Itoa(4+i) + " is no number")
 		}
-		set(&s, v)
 	}
-	return s, nil
+	return Stat{
+		PID: pid, Comm: string(b[open+1 : end]), State: state[0],
+		PPID: int(v[0]), PGRP: int(v[1]), Session: int(v[2]), TTY: int(v[3]), TPGID: int(v[4]), Flags: uint64(v[5]),
+		UTime: uint64(v[10]), STime: uint64(v[11]), CUTime: v[12], CSTime: v[13],
+		Priority: int(v[14]), Nice: int(v[15]), Threads: int(v[16]),
+		StartTime: uint64(v[18]), VSize: uint64(v[19]), RSS: v[20],
+	}, nil
 }
 
 // parseWord reads a signed or an unsigned 64-bit number into the same bits.
-func parseWord(b []byte) (int64, bool) {
-	if v, err := strconv.ParseInt(string(b), 10, 64); err == nil {
+func parseWord(word string) (int64, bool) {
+	if v, err := strconv.ParseInt(word, 10, 64); err == nil {
 		return v, true
 	}
-	v, err := strconv.ParseUint(string(b), 10, 64)
+	v, err := strconv.ParseUint(word, 10, 64)
 	return int64(v), err == nil
 }
 

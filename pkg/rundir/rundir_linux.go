@@ -324,7 +324,7 @@ func (d *Dir) join(name string) string { return strings.TrimSuffix(d.path, "/") 
 
 // component refuses what is not one name inside the directory.
 func component(name string) error {
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+	if name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0 || strings.IndexByte(name, 0) >= 0 {
 		return fmt.Errorf("%q: %w", name, fs.ErrInvalid)
 	}
 	return nil
