@@ -235,7 +235,7 @@ hb__place() {
 }
 
 # hb__json WHAT LIMIT TEXT: TEXT as the inside of a JSON string into $json.
-# What is not UTF-8 becomes U+FFFD.
+# Bytes that are not UTF-8 become U+FFFD.
 hb__json() {
 	json=$3 size=${#3}
 	case $3 in
@@ -260,10 +260,12 @@ hb__escape() {
 			continue
 			;;
 		esac
-		[ -z "$char" ] || out=$out'\0357\0277\0275' size=$((size + 2)) char='' want=-
+		while [ -n "$char" ]; do
+			out=$out'\0357\0277\0275' size=$((size + 2)) char=${char#?????} want=-
+		done
 		size=$((size + 1))
 		case $octet in
-		'') ;;
+		'') size=$((size - 1)) ;;
 		042 | 134) out=$out'\\\0'$octet ;;
 		0[0-3]? | 177) out=$out'\\u00'$(printf %02x "0$octet") ;;
 		[01]??) out=$out'\0'$octet ;;
@@ -318,7 +320,7 @@ hb__key() {
 	[ ! -d "$1" ] || set -- "${1%/}/$id.key"
 	[ ! -h "$1" ] || hb__die 111 "$1: key file is a symbolic link"
 	[ -e "$1" ] || hb__die 111 "$1: open key file: no such file or directory"
-	[ -f "$1" ] || hb__die 111 "$1: key file is not a regular file"
+	[ -f "$1" ] || hb__die 111 "$1: open key file: not a regular file"
 	hex=''
 	# shellcheck disable=SC2046,SC2094 # fields; ls does not read
 	{
