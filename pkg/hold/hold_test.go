@@ -97,6 +97,21 @@ func TestTakeRenewRelease(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// The hold of x.ack.b is no acknowledgement of a hold on x.
+func TestReleaseLeavesOtherHolds(t *testing.T) {
+	d, _ := openDir(t)
+	l, err := Take(d, "x", "root", "gdb", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Take(d, "x.ack.b", "root", "gdb", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Release(d, "x", l.Nonce, false); err != nil || names(t, d) != "x.ack.b.hold" {
+		t.Errorf("%v; left: %s", err, names(t, d))
+	}
+}
+
 func TestForceSaysWhoseItWas(t *testing.T) {
 	d, _ := openDir(t)
 	l, err := Take(d, "svc", "root", "gdb", time.Minute)

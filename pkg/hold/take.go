@@ -122,7 +122,8 @@ func removeAcks(d *rundir.Dir, id string) error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, id+".ack.") {
+		// An id may look like an acknowledgement: x.ack.b is one of its own.
+		if strings.HasPrefix(name, id+".ack.") && !strings.HasSuffix(name, suffix) {
 			// A reader may have removed its own meanwhile.
 			if err := d.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
