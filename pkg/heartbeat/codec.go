@@ -76,6 +76,7 @@ type parse struct {
 	behindCRC bool
 }
 
+// member takes in one member. It is long: a switch with a case for each.
 func (p *parse) member(key string, v jsonline.Value) error {
 	for i, k := range required {
 		if k == key {

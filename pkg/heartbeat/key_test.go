@@ -102,6 +102,7 @@ func TestKeySizes(t *testing.T) {
 	}
 }
 
+// TestLoadKey is long: a table of files that are no keys.
 func TestLoadKey(t *testing.T) {
 	dir := tempDir(t)
 	path := filepath.Join(dir, "svc.key")
