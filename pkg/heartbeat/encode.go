@@ -102,11 +102,13 @@ func (e *Encoder) AppendBlock(dst []byte, r *Record, size int) ([]byte, error) {
 		return dst[:start], fmt.Errorf("block of %d bytes: want at most %d", size, MaxSize)
 	}
 	dst[len(dst)-1] = ' '
-	for len(dst)-start < size-1 {
-		dst = append(dst, ' ')
+	for pad := start + size - 1 - len(dst); pad > 0; pad -= len(blanks) {
+		dst = append(dst, blanks[:min(pad, len(blanks))]...)
 	}
 	return append(dst[:start+size-1], '\n'), nil
 }
+
+const blanks = "                                                                "
 
 // AppendLine appends r as a line with its line feed. One that is longer than
 // MaxSize, which is also how much a pipe takes at once, is an error.
