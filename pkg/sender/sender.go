@@ -161,7 +161,7 @@ func (s *Sender) write(now, late time.Duration) (wrote bool, err error) {
 	return true, s.succeeded(now)
 }
 
-// halfLife of the longest gap is 60 beats: 2^(-1/60).
+// decay of the longest gap with each beat halves it in 60: 2^(-1/60).
 const decay = 0.988514020352896
 
 // stamp sets the members that change with each beat.
