@@ -2,14 +2,14 @@ package main
 
 import (
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/explain"
 	"vigil/pkg/heartbeat"
 )
 
 var dumpTool = cli.Tool{
 	Name:     "dump",
 	Synopsis: "diagfifo dump [-id NAME] -pid N | -pidfile FILE",
-	Summary:  "Explains a running process, without stopping it: prints one JSON object, schema " + diag.Schema + ".",
+	Summary:  "Explains a running process, without stopping it: prints one JSON object, schema " + explain.Schema + ".",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "printed; what could not be read is null, and errors says why"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage"},
@@ -36,7 +36,7 @@ func dump(env *cli.Env, args []string) int {
 	if err != nil {
 		return env.Fail(err)
 	}
-	text, err := diag.DumpTarget(env.Done, *id, target)
+	text, err := explain.DumpTarget(env.Done, *id, target)
 	if err != nil {
 		return env.Fail(err)
 	}

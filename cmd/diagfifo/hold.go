@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/explain"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 )
@@ -48,7 +48,7 @@ func take(env *cli.Env, args []string) int {
 		return l.fail(err)
 	}
 	// Before the wait: whoever is interrupted still has the nonce.
-	if code := l.print(diag.LeasePairs(taken)); code != cli.ExitOK {
+	if code := l.print(explain.LeasePairs(taken)); code != cli.ExitOK {
 		return code
 	}
 	missing := l.await(taken, tools, *patience)

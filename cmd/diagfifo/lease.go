@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/control"
+	"vigil/pkg/explain"
 	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
@@ -66,7 +67,7 @@ func (l *lease) open(args []string, least, most int) (err error) {
 	}
 	l.id = args[0]
 	if least > 1 {
-		if l.ttl, err = diag.ParseTTL(args[1]); err != nil {
+		if l.ttl, err = explain.ParseTTL(args[1]); err != nil {
 			return cli.Usagef("%v", err)
 		}
 	}
@@ -74,8 +75,8 @@ func (l *lease) open(args []string, least, most int) (err error) {
 	return err
 }
 
-func (l *lease) print(pairs []diag.Pair) int {
-	return l.env.Print(diag.AppendReply(nil, l.id, diag.Reply{Pairs: pairs}, nil))
+func (l *lease) print(pairs []control.Pair) int {
+	return l.env.Print(control.AppendReply(nil, l.id, control.Reply{Pairs: pairs}, nil))
 }
 
 // fail says why a hold could not be taken, renewed or released.
@@ -83,7 +84,7 @@ func (l *lease) fail(err error) int {
 	var held *hold.HeldError
 	switch {
 	case errors.As(err, &held):
-		l.env.Log.Error(l.id + ": " + diag.HeldText(held.Lease))
+		l.env.Log.Error(l.id + ": " + explain.HeldText(held.Lease))
 	case errors.Is(err, fs.ErrNotExist):
 		l.env.Log.Error(l.id + ": nothing is held")
 	case errors.Is(err, hold.ErrNotYours):
@@ -122,7 +123,7 @@ func renew(env *cli.Env, args []string) int {
 	if err != nil {
 		return l.fail(err)
 	}
-	return l.print(diag.LeasePairs(renewed))
+	return l.print(explain.LeasePairs(renewed))
 }
 
 func release(env *cli.Env, args []string) int {
@@ -144,5 +145,5 @@ func release(env *cli.Env, args []string) int {
 	if err != nil {
 		return l.fail(err)
 	}
-	return l.print(diag.WhosePairs(released))
+	return l.print(explain.WhosePairs(released))
 }

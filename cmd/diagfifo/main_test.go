@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/control"
 	"vigil/pkg/gate"
 )
 
@@ -87,13 +87,13 @@ func served(t *testing.T) string {
 		t.Fatal(err)
 	}
 	config.Log = cli.NewLog("test", t.Output())
-	server, err := diag.Listen(config)
+	server, err := control.Listen(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	end, over := make(chan struct{}), make(chan error)
 	go func() { over <- server.Serve(end) }()
-	_, help, err := diag.Ask(nil, time.Minute, dir+"/svc", false, "help", nil)
+	_, help, err := control.Ask(nil, time.Minute, dir+"/svc", false, "help", nil)
 	close(end)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestPageVerbs(t *testing.T) {
 	}
 	same(t, "verbs", program, manual)
 	var codes, listed []string
-	for _, c := range diag.Codes {
+	for _, c := range control.Codes {
 		codes = append(codes, string(c.Code))
 	}
 	for _, m := range codeItem.FindAllStringSubmatch(page, -1) {

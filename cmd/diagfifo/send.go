@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/control"
 )
 
 var sendTool = cli.Tool{
@@ -37,16 +37,16 @@ func send(env *cli.Env, args []string) int {
 	if *timeout <= 0 {
 		return env.Usage("-timeout %v: want more than 0", *timeout)
 	}
-	var pairs []diag.Pair
+	var pairs []control.Pair
 	for _, word := range fs.Args()[2:] {
 		key, value, ok := strings.Cut(word, "=")
 		if !ok {
 			return env.Usage("argument %q: want KEY=VALUE", word)
 		}
-		pairs = append(pairs, diag.Pair{Key: key, Value: value})
+		pairs = append(pairs, control.Pair{Key: key, Value: value})
 	}
-	answer, data, err := diag.Ask(env.Done, *timeout, fs.Arg(0), *admin, fs.Arg(1), pairs)
-	var refusal *diag.Refusal
+	answer, data, err := control.Ask(env.Done, *timeout, fs.Arg(0), *admin, fs.Arg(1), pairs)
+	var refusal *control.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return env.Usage("%v", err)
@@ -58,7 +58,7 @@ func send(env *cli.Env, args []string) int {
 		env.Log.Error(string(answer.Code) + ": " + answer.Text)
 		return cli.ExitNo
 	}
-	line := string(diag.AppendReply(nil, "", diag.Reply{Pairs: answer.Pairs}, nil))
+	line := string(control.AppendReply(nil, "", control.Reply{Pairs: answer.Pairs}, nil))
 	line = strings.TrimPrefix(line, "- ")
 	if answer.Bytes == 0 {
 		return env.Print([]byte(line))

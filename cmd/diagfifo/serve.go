@@ -6,7 +6,8 @@ import (
 	"syscall"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/control"
+	"vigil/pkg/explain"
 	"vigil/pkg/flag"
 	"vigil/pkg/heartbeat"
 )
@@ -46,7 +47,7 @@ func serve(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	config.Log = env.Log
-	server, err := diag.Listen(config)
+	server, err := control.Listen(config)
 	if err == nil {
 		if err = o.ready.Signal(); err != nil {
 			_ = server.Close()
@@ -61,7 +62,7 @@ func serve(env *cli.Env, args []string) int {
 }
 
 // config checks the flags and opens what they name.
-func (o *options) config(dir string) (c diag.Config, err error) {
+func (o *options) config(dir string) (c control.Config, err error) {
 	if o.id == "" {
 		if o.id, err = baseName(dir); err != nil {
 			return c, err
@@ -77,18 +78,18 @@ func (o *options) config(dir string) (c diag.Config, err error) {
 	case o.rate < 0:
 		return c, cli.Usagef("-rate %d: want at least 0", o.rate)
 	}
-	process := &diag.Process{ID: o.id}
+	process := &explain.Process{ID: o.id}
 	if process.Target, err = o.target.open(); err != nil {
 		return c, err
 	}
 	if o.out != "" {
-		if process.Spool, err = diag.OpenSpool(o.out, o.keep); err != nil {
+		if process.Spool, err = explain.OpenSpool(o.out, o.keep); err != nil {
 			return c, err
 		}
 	}
-	c = diag.Config{Dir: dir, ID: o.id, Rate: float64(o.rate), Verbs: process.Verbs()}
+	c = control.Config{Dir: dir, ID: o.id, Rate: float64(o.rate), Verbs: process.Verbs()}
 	if o.hold != "" {
-		leases, err := diag.OpenLeases(o.hold, o.id)
+		leases, err := explain.OpenLeases(o.hold, o.id)
 		if err != nil {
 			return c, err
 		}

@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/diag"
+	"vigil/pkg/explain"
 	"vigil/pkg/flag"
 )
 
@@ -25,14 +25,14 @@ func (t *targetFlags) add(fs *flag.FlagSet) {
 
 var errPID = errors.New("want a process id")
 
-func (t *targetFlags) open() (*diag.Target, error) {
+func (t *targetFlags) open() (*explain.Target, error) {
 	if (t.pid != 0) == (t.pidfile != "") {
 		return nil, cli.Usagef("want one of -pid and -pidfile")
 	}
 	if t.pidfile != "" {
-		return diag.ByPidfile(t.pidfile), nil
+		return explain.ByPidfile(t.pidfile), nil
 	}
-	return diag.ByPID(t.pid)
+	return explain.ByPID(t.pid)
 }
 
 func number(s string) (int, error) {

@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"errors"
@@ -59,7 +59,7 @@ func (s *Server) admit(d *door, c Command) (*Verb, error) {
 			continue
 		}
 		if v.Admin && !d.admin {
-			return nil, Refuse(Denied, "%s: ask at %s", v.Name, adminName)
+			return nil, Refuse(Denied, "%s: ask at %s", v.Name, AdminName)
 		}
 		return v, v.fits(c.Pairs)
 	}

@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"bytes"
@@ -135,7 +135,7 @@ func (b *bench) ask(t *testing.T, admin bool, verb string, pairs ...Pair) (Answe
 func (b *bench) count(t *testing.T, key string) string {
 	t.Helper()
 	a, _ := b.ask(t, true, "ping")
-	value, _ := find(a.Pairs, key)
+	value, _ := Find(a.Pairs, key)
 	return value
 }
 
@@ -328,11 +328,11 @@ func TestServerDirectoryGone(t *testing.T) {
 // descriptors counts those of this process.
 func descriptors(t *testing.T) int {
 	t.Helper()
-	n, err := countFDs(os.Getpid())
+	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return len(fds)
 }
 
 // TestServerManyCommands: descriptors are the same after 10⁴ commands, by each

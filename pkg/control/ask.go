@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 func Ask(done <-chan struct{}, limit time.Duration, dir string, admin bool, verb string, pairs []Pair) (a Answer, data []byte, err error) {
 	name := ctlName
 	if admin {
-		name = adminName
+		name = AdminName
 	}
 	if _, err := ParseCommand(AppendCommand(nil, Command{Verb: verb, Pairs: pairs})); err != nil {
 		return a, nil, Refuse(Syntax, "command: %v", err)

@@ -1,4 +1,7 @@
-package diag
+// Package explain tells what a running process is doing, from what proc(5) shows:
+// the process is neither stopped nor traced. Process makes the verbs of a
+// control.Server that explain it, Leases those that hold it.
+package explain
 
 import (
 	"errors"
@@ -9,6 +12,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
+	"vigil/pkg/control"
 	"vigil/pkg/procfs"
 )
 
@@ -20,15 +24,15 @@ type Process struct {
 
 	// Held tells which hold excuses the id, as pairs for status; nil where holds
 	// are not looked at.
-	Held func() []Pair
+	Held func() []control.Pair
 
 	// Spool keeps the dumps; nil for none.
 	Spool *Spool
 }
 
 // Verbs gives status, threads and dump.
-func (p *Process) Verbs() []Verb {
-	return []Verb{
+func (p *Process) Verbs() []control.Verb {
+	return []control.Verb{
 		{Name: "status", Help: "how the target is, in one line", Run: p.status},
 		{Name: "threads", Help: "its threads: id, state, CPU time, name, wait channel, system call", Slow: true, Run: p.threads},
 		{Name: "dump", Help: "all that can be seen of it without stopping it, as JSON; also in last.dump", Slow: true, Run: p.dump},
@@ -57,8 +61,8 @@ func age(st procfs.Stat) int64 {
 	return max(0, boottime.Now().Milliseconds()-ticksMS(st.StartTime))
 }
 
-func (p *Process) status(Call) (Reply, error) {
-	var r Reply
+func (p *Process) status(control.Call) (control.Reply, error) {
+	var r control.Reply
 	st, err := p.Target.find()
 	if err != nil {
 		return r, err
@@ -77,7 +81,7 @@ func (p *Process) status(Call) (Reply, error) {
 		r.Add("tracer", more.TracerPID)
 		r.Add("uid", more.UID[1])
 	} else if errors.Is(err, fs.ErrNotExist) {
-		return r, Refuse(Gone, "%v", err)
+		return r, control.Refuse(control.Gone, "%v", err)
 	}
 	if p.Held != nil {
 		r.Pairs = append(r.Pairs, p.Held()...)
@@ -134,8 +138,8 @@ func callWord(c procfs.Syscall) string {
 	return strconv.FormatInt(c.Nr, 10)
 }
 
-func (p *Process) threads(c Call) (Reply, error) {
-	var r Reply
+func (p *Process) threads(c control.Call) (control.Reply, error) {
+	var r control.Reply
 	st, err := p.Target.find()
 	if err != nil {
 		return r, err
@@ -175,22 +179,22 @@ func (p *Process) threads(c Call) (Reply, error) {
 func (p *Process) unchanged(st procfs.Stat) error {
 	now, err := procfs.ReadStat(st.PID)
 	if err == nil && !same(st, now) {
-		err = Refuse(Gone, "pid %d: another process has the number now", st.PID)
+		err = control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
 	}
 	return err
 }
 
 // gone gives the code Gone to an error that says so.
 func gone(err error) error {
-	var refusal *Refusal
+	var refusal *control.Refusal
 	if !errors.As(err, &refusal) && errors.Is(err, fs.ErrNotExist) {
-		return Refuse(Gone, "%v", err)
+		return control.Refuse(control.Gone, "%v", err)
 	}
 	return err
 }
 
-func (p *Process) dump(c Call) (Reply, error) {
-	var r Reply
+func (p *Process) dump(c control.Call) (control.Reply, error) {
+	var r control.Reply
 	st, err := p.Target.find()
 	if err != nil {
 		return r, err
@@ -201,7 +205,7 @@ func (p *Process) dump(c Call) (Reply, error) {
 		return r, err
 	}
 	r.Add("pid", st.PID)
-	r.Data, r.Save = text, dumpName
+	r.Data, r.Save = text, control.DumpName
 	if p.Spool == nil {
 		return r, nil
 	}

@@ -1,4 +1,4 @@
-package diag
+package explain
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
+	"vigil/pkg/control"
 	"vigil/pkg/jsonline"
 	"vigil/pkg/procfs"
 )
@@ -27,7 +28,8 @@ var redacted = []string{"process.command_args", "process.environment_variables"}
 // reads what the caller may read; of the rest the members are null and errors
 // says why. The process is not stopped. A process that ends meanwhile is
 // described as far as it was seen, but never mixed with another one of the same
-// pid: that is a *Refusal with Gone. When done is closed, it says truncated.
+// pid: that is a *control.Refusal with Gone. When done is closed, it says
+// truncated.
 func Dump(done <-chan struct{}, id string, st procfs.Stat, now time.Time) ([]byte, error) {
 	d := &dumper{done: done, pid: st.PID}
 	boot, err := boottime.ID()
@@ -51,7 +53,7 @@ func Dump(done <-chan struct{}, id string, st procfs.Stat, now time.Time) ([]byt
 	after, err := procfs.ReadStat(st.PID)
 	d.fault("stat", err)
 	if err == nil && !same(st, after) {
-		return nil, Refuse(Gone, "pid %d: another process has the number now", st.PID)
+		return nil, control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
 	}
 	w.Array("errors")
 	for _, f := range d.faults {

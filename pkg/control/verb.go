@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ type Key struct {
 
 // Call is what a verb gets to know of a command.
 type Call struct {
-	pairs []Pair
+	Pairs []Pair
 
 	// Done is closed when nobody waits for the answer any more: at the end of
 	// the server or, for a slow verb, after the time limit. (A context would do
@@ -40,7 +40,7 @@ type Call struct {
 
 // Get gives the value of a key of the verb, or "".
 func (c Call) Get(key string) string {
-	value, _ := find(c.pairs, key)
+	value, _ := Find(c.Pairs, key)
 	return value
 }
 
@@ -66,7 +66,7 @@ func (v *Verb) fits(pairs []Pair) error {
 		}
 	}
 	for _, k := range v.Keys {
-		if _, ok := find(pairs, k.Name); k.Required && !ok {
+		if _, ok := Find(pairs, k.Name); k.Required && !ok {
 			return Refuse(Usage, "%s: lacks %s: usage: %s", v.Name, k.Name, v.Usage())
 		}
 	}
@@ -111,7 +111,7 @@ func describe(verbs []Verb) []byte {
 		v := &verbs[i]
 		name := ctlName
 		if v.Admin {
-			name = adminName
+			name = AdminName
 		}
 		b = fmt.Appendf(b, "%-*s  %-9s  %s\n", width, v.Usage(), name, v.Help)
 	}

@@ -1,15 +1,13 @@
-// Package diag answers questions about a process through files: a line written
-// into a FIFO is a command, its answer appears in a file or in a FIFO of the
-// client.
+// Package control serves commands through files: a line written into a FIFO is a
+// command, its answer appears in a file or in a FIFO of the client.
 //
 // Server reads, admits and answers commands; it knows nothing of what the verbs
-// do, and serves any table of them. Process makes the verbs that explain a
-// running process without stopping it, Leases those that hold it.
+// do, and serves any table of them. Ask is the client.
 //
 // A FIFO does not tell who writes to it. Therefore there is one per privilege:
 // ctl for verbs that change nothing, ctl.admin for all, and the file mode of
 // each decides who may use it.
-package diag
+package control
 
 import (
 	"errors"
@@ -29,9 +27,9 @@ import (
 // Names in the directory of a server.
 const (
 	ctlName   = "ctl"
-	adminName = "ctl.admin"
+	AdminName = "ctl.admin"
 	lastName  = "last" // the latest answer
-	dumpName  = "last.dump"
+	DumpName  = "last.dump"
 	filesName = "r" // answers as files
 	fifosName = "p" // answers through the clients' FIFOs
 )
@@ -158,7 +156,7 @@ func (s *Server) open(c Config) (err error) {
 		name  string
 		perm  fs.FileMode
 		admin bool
-	}{{ctlName, 0o620, false}, {adminName, 0o600, true}} {
+	}{{ctlName, 0o620, false}, {AdminName, 0o600, true}} {
 		l, err := fifo.Listen(s.dir, d.name, d.perm)
 		if err != nil {
 			return err

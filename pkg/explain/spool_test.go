@@ -1,11 +1,8 @@
-package diag
+package explain
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -81,67 +78,4 @@ func TestSpool(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("left beyond the limit: %v", left)
 	}
-}
-
-// codeOf is what an answer with this error would say.
-func codeOf(err error) string {
-	a, bad := ParseAnswer(bytes.TrimSpace(AppendReply(nil, "x", Reply{}, err)))
-	if bad != nil {
-		return bad.Error()
-	}
-	return cmp.Or(string(a.Code), "ok")
-}
-
-func TestLeases(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := OpenLeases(dir, "svc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := OpenLeases(dir, "svc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	held := func(want string) {
-		t.Helper()
-		pairs := l.Held()
-		if got, _ := find(pairs, "held"); got != want {
-			t.Errorf("%v, want held=%s", pairs, want)
-		}
-	}
-	step := func(want string, verb func(Call) (Reply, error), pairs ...Pair) Reply {
-		t.Helper()
-		r, err := verb(Call{pairs: pairs})
-		if got := codeOf(err); got != want {
-			t.Errorf("%v: %s, want %s: %v", pairs, got, want, err)
-		}
-		return r
-	}
-	held("no")
-	step("notheld", l.release)
-	step("usage", l.hold, Pair{"ttl", "10"})
-	step("usage", l.hold, Pair{"ttl", "-1s"})
-	r := step("ok", l.hold, Pair{"ttl", "10m"}, Pair{"reason", "gdb"})
-	nonce, _ := find(r.Pairs, "nonce")
-	held("yes")
-	step("held", other.hold, Pair{"ttl", "10m"})
-	step("held", l.hold, Pair{"ttl", "10m"})
-	step("notheld", other.release)
-	step("notheld", other.release, Pair{"nonce", strings.Repeat("0", 32)})
-	step("ok", l.hold, Pair{"ttl", "20m"}, Pair{"nonce", nonce})
-	step("ok", l.release)
-	held("no")
-	step("notheld", l.release, Pair{"nonce", nonce})
-	step("notheld", l.hold, Pair{"ttl", "20m"}, Pair{"nonce", nonce})
-	step("ok", l.hold, Pair{"ttl", "10m"})
-	step("usage", other.release, Pair{"force", "maybe"})
-	r = step("ok", other.release, Pair{"force", "yes"})
-	if by, _ := find(r.Pairs, "by"); by != adminName {
-		t.Errorf("%v", r.Pairs)
-	}
-	held("no")
-	step("notheld", l.release)
 }

@@ -1,4 +1,4 @@
-package diag
+package explain
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"vigil/pkg/control"
 	"vigil/pkg/procfs"
 	"vigil/pkg/rundir"
 )
@@ -55,19 +56,19 @@ func (t *Target) find() (procfs.Stat, error) {
 	if t.pidfile != "" {
 		var err error
 		if pid, m, owner, err = readPidfile(t.pidfile); err != nil {
-			return procfs.Stat{}, Refuse(Gone, "%v", err)
+			return procfs.Stat{}, control.Refuse(control.Gone, "%v", err)
 		}
 	}
 	st, err := procfs.ReadStat(pid)
 	if errors.Is(err, fs.ErrNotExist) {
-		return st, Refuse(Gone, "%v", err)
+		return st, control.Refuse(control.Gone, "%v", err)
 	}
 	if err != nil {
 		return st, err
 	}
 	// The same file, not written since, names the same process, dead or alive.
 	if t.pid == pid && t.mark == m && t.start != st.StartTime {
-		return st, Refuse(Gone, "pid %d: another process has the number now", pid)
+		return st, control.Refuse(control.Gone, "pid %d: another process has the number now", pid)
 	}
 	if owner > 0 {
 		if err := owned(pid, owner); err != nil {
@@ -89,7 +90,7 @@ func owned(pid, owner int) error {
 		return err
 	}
 	if st.UID[0] != owner {
-		return Refuse(Gone, "pid %d: belongs to uid %d, and the pidfile to uid %d", pid, st.UID[0], owner)
+		return control.Refuse(control.Gone, "pid %d: belongs to uid %d, and the pidfile to uid %d", pid, st.UID[0], owner)
 	}
 	return nil
 }

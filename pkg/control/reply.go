@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"errors"
@@ -138,7 +138,7 @@ func ParseAnswer(line []byte) (Answer, error) {
 			return a, err
 		}
 		a = Answer{ID: id, Pairs: pairs}
-		text, ok := find(pairs, "bytes")
+		text, ok := Find(pairs, "bytes")
 		if n, err := strconv.Atoi(text); ok && (err != nil || n < 0 || n > maxData) {
 			return Answer{}, &SyntaxError{at, "bytes: out of range"}
 		} else if ok {

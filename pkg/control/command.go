@@ -1,4 +1,4 @@
-package diag
+package control
 
 import (
 	"fmt"
@@ -99,7 +99,7 @@ func parsePairs(words []string, at int) ([]Pair, error) {
 		if !ok || !isWord(key) {
 			return nil, &SyntaxError{at, "want key=value"}
 		}
-		if _, again := find(pairs, key); again {
+		if _, again := Find(pairs, key); again {
 			return nil, &SyntaxError{at, "key " + key + " again"}
 		}
 		value, bad := unescape(text)
@@ -112,7 +112,8 @@ func parsePairs(words []string, at int) ([]Pair, error) {
 	return pairs, nil
 }
 
-func find(pairs []Pair, key string) (value string, ok bool) {
+// Find gives the value of a key; ok says that it is there.
+func Find(pairs []Pair, key string) (value string, ok bool) {
 	for _, p := range pairs {
 		if p.Key == key {
 			return p.Value, true

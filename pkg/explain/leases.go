@@ -1,4 +1,4 @@
-package diag
+package explain
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/control"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
 )
@@ -42,16 +43,16 @@ func OpenLeases(path, id string) (*Leases, error) {
 }
 
 // Verbs gives hold and release.
-func (l *Leases) Verbs() []Verb {
-	return []Verb{
+func (l *Leases) Verbs() []control.Verb {
+	return []control.Verb{
 		{
 			Name: "hold", Admin: true, Run: l.hold,
-			Keys: []Key{{Name: "ttl", Hint: "DURATION", Required: true}, {Name: "reason", Hint: "TEXT"}, {Name: "nonce", Hint: "NONCE"}},
+			Keys: []control.Key{{Name: "ttl", Hint: "DURATION", Required: true}, {Name: "reason", Hint: "TEXT"}, {Name: "nonce", Hint: "NONCE"}},
 			Help: "excuse the target's silence for a while; with the nonce of a hold, let that end later",
 		},
 		{
 			Name: "release", Admin: true, Run: l.release,
-			Keys: []Key{{Name: "nonce", Hint: "NONCE"}, {Name: "force", Hint: "yes"}},
+			Keys: []control.Key{{Name: "nonce", Hint: "NONCE"}, {Name: "force", Hint: "yes"}},
 			Help: "end the hold taken here or of that nonce, or whosever it is",
 		},
 	}
@@ -67,18 +68,18 @@ func ParseTTL(s string) (time.Duration, error) {
 }
 
 // LeasePairs shows a hold that was taken or renewed.
-func LeasePairs(l hold.Lease) []Pair {
-	var r Reply
+func LeasePairs(l hold.Lease) []control.Pair {
+	var r control.Reply
 	r.Add("nonce", l.Nonce)
 	r.Add("until_ms", l.UntilMS)
 	r.Add("left_ms", l.UntilMS-boottime.Now().Milliseconds())
 	return r.Pairs
 }
 
-func (l *Leases) hold(c Call) (Reply, error) {
+func (l *Leases) hold(c control.Call) (control.Reply, error) {
 	ttl, err := ParseTTL(c.Get("ttl"))
 	if err != nil {
-		return Reply{}, Refuse(Usage, "%v", err)
+		return control.Reply{}, control.Refuse(control.Usage, "%v", err)
 	}
 	reason := c.Get("reason")
 	if reason == "" {
@@ -90,19 +91,19 @@ func (l *Leases) hold(c Call) (Reply, error) {
 	if nonce := c.Get("nonce"); nonce != "" {
 		lease, err = hold.Renew(l.dir, l.id, nonce, ttl)
 	} else {
-		lease, err = hold.Take(l.dir, l.id, adminName, reason, ttl)
+		lease, err = hold.Take(l.dir, l.id, control.AdminName, reason, ttl)
 	}
 	if err != nil {
-		return Reply{}, refuseLease(err)
+		return control.Reply{}, refuseLease(err)
 	}
 	l.nonce = lease.Nonce
-	return Reply{Pairs: LeasePairs(lease)}, nil
+	return control.Reply{Pairs: LeasePairs(lease)}, nil
 }
 
-func (l *Leases) release(c Call) (Reply, error) {
+func (l *Leases) release(c control.Call) (control.Reply, error) {
 	force := c.Get("force")
 	if force != "" && force != "yes" {
-		return Reply{}, Refuse(Usage, "force %s: want yes", force)
+		return control.Reply{}, control.Refuse(control.Usage, "force %s: want yes", force)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,19 +112,19 @@ func (l *Leases) release(c Call) (Reply, error) {
 		nonce = l.nonce
 	}
 	if nonce == "" && force == "" {
-		return Reply{}, Refuse(NotHeld, "no hold was taken here: give nonce=NONCE or force=yes")
+		return control.Reply{}, control.Refuse(control.NotHeld, "no hold was taken here: give nonce=NONCE or force=yes")
 	}
 	lease, err := hold.Release(l.dir, l.id, nonce, force != "")
 	if err != nil {
-		return Reply{}, refuseLease(err)
+		return control.Reply{}, refuseLease(err)
 	}
 	l.nonce = ""
-	return Reply{Pairs: WhosePairs(lease)}, nil
+	return control.Reply{Pairs: WhosePairs(lease)}, nil
 }
 
 // WhosePairs shows whose hold it was.
-func WhosePairs(l hold.Lease) []Pair {
-	var r Reply
+func WhosePairs(l hold.Lease) []control.Pair {
+	var r control.Reply
 	r.Add("by", l.By)
 	r.Add("reason", l.Reason)
 	return r.Pairs
@@ -133,11 +134,11 @@ func refuseLease(err error) error {
 	var held *hold.HeldError
 	switch {
 	case errors.As(err, &held):
-		return Refuse(Held, "%s", HeldText(held.Lease))
+		return control.Refuse(control.Held, "%s", HeldText(held.Lease))
 	case errors.Is(err, fs.ErrNotExist):
-		return Refuse(NotHeld, "nothing is held")
+		return control.Refuse(control.NotHeld, "nothing is held")
 	case errors.Is(err, hold.ErrNotYours):
-		return Refuse(NotHeld, "%v", err)
+		return control.Refuse(control.NotHeld, "%v", err)
 	}
 	return err
 }
@@ -149,13 +150,13 @@ func HeldText(l hold.Lease) string {
 }
 
 // Held is for Process: the hold that excuses the id now.
-func (l *Leases) Held() []Pair {
+func (l *Leases) Held() []control.Pair {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := boottime.Now()
 	_, err := l.reader.Refresh(now)
 	lease, ok := l.reader.Active(l.id, now)
-	var r Reply
+	var r control.Reply
 	switch {
 	case ok:
 		r.Add("held", "yes")

@@ -1,4 +1,4 @@
-package diag
+package explain
 
 import (
 	"bufio"
@@ -13,13 +13,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"vigil/pkg/control"
 	"vigil/pkg/procfs"
 )
 
 // TestMain is also the process with many threads that a test looks at.
 func TestMain(m *testing.M) {
-	if n, err := strconv.Atoi(os.Getenv("DIAG_TEST_THREADS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("EXPLAIN_TEST_THREADS")); err == nil {
 		crowd(n)
 		return
 	}
@@ -56,6 +58,18 @@ func child(t *testing.T, argv ...string) *exec.Cmd {
 		_ = cmd.Wait()
 	})
 	return cmd
+}
+
+// patience bounds every wait for something that has to happen.
+const patience = 30 * time.Second
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
 }
 
 // parsed is a dump as a reader sees it.
@@ -155,8 +169,8 @@ func TestDumpZombie(t *testing.T) {
 	p.want(t, parsed{"process.state": "zombie", "process.executable.path": nil, "process.command": nil})
 	_ = cmd.Wait()
 	_, err := DumpTarget(nil, "svc", target)
-	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Code != Gone {
+	var refusal *control.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != control.Gone {
 		t.Errorf("after its end: %v", err)
 	}
 }
@@ -164,7 +178,7 @@ func TestDumpZombie(t *testing.T) {
 // crowded starts a process with at least n threads.
 func crowded(t *testing.T, n int, cmd *exec.Cmd) {
 	t.Helper()
-	cmd.Env = append(os.Environ(), "DIAG_TEST_THREADS="+strconv.Itoa(n))
+	cmd.Env = append(os.Environ(), "EXPLAIN_TEST_THREADS="+strconv.Itoa(n))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -200,11 +214,11 @@ func TestDumpOfMany(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `"threads":[],`) || !strings.Contains(string(text), `"truncated":true`) {
 		t.Errorf("given up: %.200s, %v", text, err)
 	}
-	r, err := (&Process{Target: target}).threads(Call{})
+	r, err := (&Process{Target: target}).threads(control.Call{})
 	if lines := strings.Count(string(r.Data), "\n"); err != nil || lines != threadsMax+1 {
 		t.Errorf("threads: %d lines, %v", lines, err)
 	}
-	if truncated, _ := find(r.Pairs, "truncated"); truncated != "true" {
+	if truncated, _ := control.Find(r.Pairs, "truncated"); truncated != "true" {
 		t.Errorf("threads: %v", r.Pairs)
 	}
 }
@@ -226,9 +240,9 @@ func TestNames(t *testing.T) {
 	target := byPID(t, cmd.Process.Pid)
 	dumpOf(t, target).want(t, parsed{"process.name": `a\x1b[2J\x09b`, "process.command": `\x1b[2J\xc2\x9b\x0ax`})
 	p := &Process{ID: "svc", Target: target}
-	for _, verb := range []func(Call) (Reply, error){p.status, p.threads} {
-		r, err := verb(Call{})
-		text := AppendReply(nil, "x", r, err)
+	for _, verb := range []func(control.Call) (control.Reply, error){p.status, p.threads} {
+		r, err := verb(control.Call{})
+		text := control.AppendReply(nil, "x", r, err)
 		for _, b := range text {
 			if b != '\n' && b != '\t' && (b < 0x20 || b > 0x7e) {
 				t.Errorf("byte %#x in %q", b, text)
@@ -242,18 +256,18 @@ func TestStatus(t *testing.T) {
 	cmd := child(t, "sleep", "1000")
 	awaitState(t, cmd.Process.Pid, "S")
 	p := &Process{ID: "svc", Target: byPID(t, cmd.Process.Pid)}
-	r, err := p.status(Call{})
+	r, err := p.status(control.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for key, want := range map[string]string{"id": "svc", "pid": strconv.Itoa(cmd.Process.Pid), "state": "sleeping", "threads": "1", "tracer": "0"} {
-		if got, _ := find(r.Pairs, key); got != want {
+		if got, _ := control.Find(r.Pairs, key); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if _, err := p.status(Call{}); err == nil || err.(*Refusal).Code != Gone {
+	if _, err := p.status(control.Call{}); err == nil || err.(*control.Refusal).Code != control.Gone {
 		t.Errorf("after its end: %v", err)
 	}
 }

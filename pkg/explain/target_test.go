@@ -1,4 +1,4 @@
-package diag
+package explain
 
 import (
 	"errors"
@@ -10,14 +10,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vigil/pkg/control"
 )
 
 func TestTargetReused(t *testing.T) {
 	target := byPID(t, os.Getpid())
 	target.start-- // as if the number had been another's before
 	_, err := target.find()
-	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Code != Gone || !strings.Contains(err.Error(), "another process has the number now") {
+	var refusal *control.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != control.Gone || !strings.Contains(err.Error(), "another process has the number now") {
 		t.Error(err)
 	}
 }
