@@ -109,7 +109,7 @@ func TestMisdirected(t *testing.T) {
 		{"pkg/unheard", "vigil/pkg/cli", false},
 		{"pkg/hold", "vigil/pkg/heartbeat", true},
 		{"pkg/heartbeat", "vigil/pkg/hold", false},
-		{"pkg/diag", "vigil/pkg/capture", false},
+		{"pkg/explain", "vigil/pkg/capture", false},
 		{"pkg/cli", "vigil/pkg/jsonline", true},
 		{"pkg/cli", "vigil/pkg/heartbeat", false},
 		{"pkg/cli", "github.com/spf13/cobra", false},

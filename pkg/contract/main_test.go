@@ -101,6 +101,9 @@ func clone(from, to string) error {
 		if err != nil {
 			return err
 		}
+		if name == ".git" && !d.IsDir() { // in a second work tree
+			return nil
+		}
 		if name == ".git" || name == "dist" {
 			return filepath.SkipDir
 		}
