@@ -4,11 +4,12 @@
 package account
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+
+	"vigil/pkg/fmt"
 )
 
 // Where names are looked up: passwd(5) and group(5).

@@ -4,11 +4,12 @@
 package boottime
 
 import (
-	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Now is the time since boot, suspend included.

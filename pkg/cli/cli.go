@@ -8,7 +8,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 
 	"vigil/pkg/flag"
+	"vigil/pkg/fmt"
 )
 
 // Exit codes shared by all commands. 2 and 3 belong to the command that lists

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"sync"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/jsonline"
 )
 

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"fmt"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"vigil/pkg/flag"
+	"vigil/pkg/fmt"
 )
 
 // ReadyFlag adds -ready-fd N: a newline is written there once the command

@@ -8,9 +8,9 @@
 package condition
 
 import (
-	"fmt"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 )
 

@@ -2,13 +2,13 @@ package condition
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"syscall"
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )

@@ -1,12 +1,12 @@
 package condition
 
 import (
-	"fmt"
 	"path"
 	"strings"
 	"time"
 
 	"vigil/pkg/flag"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 

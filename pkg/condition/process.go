@@ -3,7 +3,6 @@ package condition
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/rundir"
 )

@@ -6,10 +6,11 @@ package flag
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // ErrHelp is what Parse gives for -h and -help, unless they are flags.

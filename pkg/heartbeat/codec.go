@@ -3,10 +3,10 @@ package heartbeat
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/jsonline"
 )
 

@@ -2,10 +2,10 @@ package heartbeat
 
 import (
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"math"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/jsonline"
 )
 

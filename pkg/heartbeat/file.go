@@ -2,12 +2,12 @@ package heartbeat
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

@@ -3,12 +3,12 @@ package heartbeat
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

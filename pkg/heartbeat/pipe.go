@@ -2,8 +2,9 @@ package heartbeat
 
 import (
 	"errors"
-	"fmt"
 	"syscall"
+
+	"vigil/pkg/fmt"
 )
 
 // Errors of a Pipe, to test for with errors.Is. A record that was not written

@@ -2,11 +2,11 @@ package heartbeat
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

@@ -9,8 +9,9 @@
 package heartbeat
 
 import (
-	"fmt"
 	"strings"
+
+	"vigil/pkg/fmt"
 )
 
 // Bounds of the format.

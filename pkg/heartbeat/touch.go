@@ -2,10 +2,10 @@ package heartbeat
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

@@ -8,9 +8,9 @@ package hold
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/jsonline"
 )

@@ -2,12 +2,12 @@ package hold
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )

@@ -2,10 +2,11 @@ package jsonline
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"vigil/pkg/fmt"
 )
 
 // Bounds of what Parse accepts.

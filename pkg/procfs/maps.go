@@ -2,9 +2,10 @@ package procfs
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 	"strings"
+
+	"vigil/pkg/fmt"
 )
 
 // Mapping is one line of /proc/PID/maps and, when it came from smaps, what the

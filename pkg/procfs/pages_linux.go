@@ -3,7 +3,6 @@ package procfs
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -11,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // PageSize is the unit of the page tables in bytes.

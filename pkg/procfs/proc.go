@@ -21,7 +21,6 @@ package procfs
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -30,6 +29,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 const (

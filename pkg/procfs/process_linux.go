@@ -2,9 +2,10 @@ package procfs
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Process is a hold on the identity of one process: however often its pid is

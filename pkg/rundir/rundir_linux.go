@@ -9,7 +9,6 @@ package rundir
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Errors to test for with errors.Is, besides those of io/fs.

@@ -2,7 +2,6 @@ package sender
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -11,6 +10,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/condition"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"

@@ -1,10 +1,10 @@
 package sender
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/jsonline"
 )

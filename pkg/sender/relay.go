@@ -3,11 +3,11 @@ package sender
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )

@@ -4,10 +4,10 @@ package sender
 
 import (
 	"errors"
-	"fmt"
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/schedule"

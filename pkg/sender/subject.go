@@ -2,12 +2,12 @@ package sender
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

@@ -2,10 +2,10 @@ package sender
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 	"vigil/pkg/procfs"
 	"vigil/pkg/rundir"
