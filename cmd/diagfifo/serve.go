@@ -5,6 +5,7 @@ import (
 	"path"
 	"syscall"
 
+	"vigil/pkg/account"
 	"vigil/pkg/cli"
 	"vigil/pkg/control"
 	"vigil/pkg/explain"
@@ -20,6 +21,8 @@ type options struct {
 	out     string
 	keep    int
 	rate    int
+	group   string
+	socket  bool
 	ready   *cli.Ready
 	present map[string]bool
 }
@@ -32,6 +35,8 @@ func serve(env *cli.Env, args []string) int {
 	fs.StringVar(&o.hold, "hold", "", "serve hold and release, acting in `DIR`")
 	fs.StringVar(&o.out, "out", "", "keep dumps in `DIR`, as ID_PID_TIME.json")
 	fs.IntVar(&o.keep, "keep", 10, "with -out: the latest `N` dumps stay")
+	fs.StringVar(&o.group, "group", "", "let the group `NAME` use ctl and read the answers")
+	fs.BoolVar(&o.socket, "socket", false, "serve the socket DIR/s, too")
 	fs.IntVar(&o.rate, "rate", 20, "take `N` commands a second from each FIFO, twice as many at once; 0 for no limit")
 	o.ready = env.ReadyFlag(fs)
 	if code, done := env.Parse(fs, args); done {
@@ -87,7 +92,12 @@ func (o *options) config(dir string) (c control.Config, err error) {
 			return c, err
 		}
 	}
-	c = control.Config{Dir: dir, ID: o.id, Rate: float64(o.rate), Verbs: process.Verbs()}
+	c = control.Config{Dir: dir, ID: o.id, Rate: float64(o.rate), Socket: o.socket, Verbs: process.Verbs()}
+	if o.group != "" {
+		if c.Group, err = account.Group(o.group); err != nil {
+			return c, cli.Usagef("-group: %v", err)
+		}
+	}
 	if o.hold != "" {
 		leases, err := explain.OpenLeases(o.hold, o.id)
 		if err != nil {

@@ -107,12 +107,13 @@ func TestServerUnread(t *testing.T) {
 }
 
 func TestServerFull(t *testing.T) {
-	b := start(t)
+	b := listen(t, filepath.Join(t.TempDir(), "svc"), 0)
 	for i := range filesMax {
 		if err := os.WriteFile(fmt.Sprintf("%s/r/old%d", b.dir, i), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	b.serve(t)
 	put(t, b.dir+"/ctl", "@a:f say text=1\n")
 	until(t, "the answer in last", func() bool { return b.read("last") == "a ok text=1\n" })
 	if got := b.read("r/a"); got != "" {

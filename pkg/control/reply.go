@@ -38,7 +38,7 @@ var Codes = []struct {
 	{Denied, "the verb is served by ctl.admin"},
 	{Usage, "the verb does not take that key or value, or lacks one"},
 	{Rate, "too many commands at once; told only to a client's own FIFO"},
-	{Busy, "a command that takes long is running, or others read long answers too slowly; ask again"},
+	{Busy, "such a command is under way already, others read long answers too slowly, or there are too many connections; ask again"},
 	{Timeout, "the command took too long"},
 	{Gone, "the target does not exist, or its process id is another's now"},
 	{Held, "somebody else holds the id"},

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,14 @@ type Config struct {
 	ID    string  // name of what is served, to show
 	Verbs []Verb  // besides ping, help and quit, which a server brings along
 	Rate  float64 // commands per second and FIFO, twice as many at once; 0 for no limit
-	Log   Log
+	Group int     // gid that may use ctl and read the answers; 0 for none
+
+	// Socket is whether DIR/s is served, too: the same lines, answered on the
+	// connection. Root and this user may use all verbs there, others what ctl
+	// has; others are only let in where there is a Group.
+	Socket bool
+
+	Log Log
 }
 
 // Server serves one directory. Make it with Listen, run it with Serve.
@@ -66,21 +74,28 @@ type Server struct {
 	files *rundir.Dir
 	fifos *fifo.Replies
 	doors []*door
+	group int // 0 for none
 
-	quit  chan struct{} // holds a token once the verb quit was answered
-	slow  chan struct{} // holds a token while a slow verb runs
-	limit time.Duration // for a slow verb
-	wg    sync.WaitGroup
-	last  latest
-	count counters
-	said  complaints
+	parlour *parlour // nil for no socket
+
+	quit    chan struct{} // holds a token once the verb quit was answered
+	running []atomic.Bool // the slow ones of verbs
+	limit   time.Duration // for a slow verb
+	wg      sync.WaitGroup
+	last    latest
+	waiting atomic.Int32 // answers that lie in files; those fetched meanwhile count
+	count   counters
+	said    complaints
+
+	over    chan struct{} // closed at the end of Serve
+	gate    sync.Mutex    // of Do, against the end of Serve
+	serving bool
 }
 
 // A door is one control FIFO with what may come through it.
 type door struct {
 	*fifo.Listener
-	admin  bool
-	bucket bucket
+	origin
 }
 
 type counters struct {
@@ -118,11 +133,15 @@ func (c *complaints) news(subject string, err error) string {
 // runs. It refuses a directory that others may write to, and one that is served
 // already (fifo.ErrServed). The caller calls Serve or Close.
 func Listen(c Config) (*Server, error) {
-	s := &Server{id: c.ID, log: c.Log, born: boottime.Now(), slow: make(chan struct{}, 1), limit: slowLimit, quit: make(chan struct{}, 1), last: latest{wake: make(chan struct{}, 1)}}
+	s := &Server{
+		id: c.ID, log: c.Log, born: boottime.Now(), limit: slowLimit, group: c.Group,
+		quit: make(chan struct{}, 1), over: make(chan struct{}), last: latest{wake: make(chan struct{}, 1)},
+	}
 	s.verbs = append(append(s.opening(), c.Verbs...), s.closing()...)
 	if err := check(s.verbs); err != nil {
 		return nil, err
 	}
+	s.running = make([]atomic.Bool, len(s.verbs))
 	if err := s.open(c); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -140,7 +159,8 @@ func (s *Server) open(c Config) (err error) {
 	if s.lock, err = fifo.Lock(s.dir); err != nil {
 		return err
 	}
-	made, err := fifo.Subdir(s.dir, filesName, 0o700)
+	s.tidy()
+	made, err := fifo.Subdir(s.dir, filesName, 0o700, 0)
 	if err != nil {
 		return err
 	}
@@ -149,21 +169,34 @@ func (s *Server) open(c Config) (err error) {
 	if s.files, err = rundir.Open(c.Dir + "/" + filesName); err != nil {
 		return err
 	}
-	if s.fifos, err = fifo.OpenReplies(s.dir, fifosName); err != nil {
+	if s.fifos, err = fifo.OpenReplies(s.dir, fifosName, c.Group); err != nil {
 		return err
 	}
 	for _, d := range []struct {
 		name  string
 		perm  fs.FileMode
+		group int
 		admin bool
-	}{{ctlName, 0o620, false}, {AdminName, 0o600, true}} {
-		l, err := fifo.Listen(s.dir, d.name, d.perm)
+	}{{ctlName, 0o620, c.Group, false}, {AdminName, 0o600, 0, true}} {
+		l, err := fifo.Listen(s.dir, d.name, d.perm, d.group)
 		if err != nil {
 			return err
 		}
-		s.doors = append(s.doors, &door{Listener: l, admin: d.admin, bucket: newBucket(c.Rate, s.born)})
+		s.doors = append(s.doors, &door{l, origin{admin: d.admin, bucket: newBucket(c.Rate, s.born)}})
 	}
-	return nil
+	return s.openSocket(c)
+}
+
+// tidy removes what a server that was killed had not finished. The directory is
+// locked: no other one is at work.
+func (s *Server) tidy() {
+	names, err := s.dir.Names()
+	s.complain("tidy", err)
+	for _, name := range names {
+		if strings.HasPrefix(name, ".tmp.") {
+			_ = s.dir.Remove(name)
+		}
+	}
 }
 
 // Close removes the FIFOs and gives the directory free. Serve does it.
@@ -173,6 +206,9 @@ func (s *Server) Close() error {
 		faults = append(faults, d.Close())
 	}
 	s.doors = nil
+	if s.parlour != nil {
+		faults = append(faults, s.parlour.Close())
+	}
 	if s.fifos != nil {
 		_ = s.fifos.Close()
 	}
@@ -191,30 +227,48 @@ func (s *Server) Close() error {
 // Serve answers commands until done is closed or the verb quit comes, then
 // removes the FIFOs. An error means that it had to give up.
 func (s *Server) Serve(done <-chan struct{}) error {
-	over := make(chan struct{})
+	s.setServing(true)
 	broken := make(chan error, len(s.doors)+1)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		s.last.write(func(text []byte) { s.complain(lastName, s.dir.Write(lastName, text, 0o640)) })
+		s.last.write(func(text []byte) { s.complain(lastName, s.write(lastName, text)) })
 	}()
 	s.sweep()
 	for _, d := range s.doors {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
-			broken <- d.Serve(func(line []byte, fault fifo.Fault) { s.take(over, d, line, fault) })
+			broken <- d.Serve(func(line []byte, fault fifo.Fault) { s.take(&d.origin, line, fault) })
+		}()
+	}
+	if s.parlour != nil {
+		s.wg.Add(1)
+		go func() {
+			defer s.wg.Done()
+			s.serveSocket()
 		}()
 	}
 	err := s.watch(done, broken)
-	close(over)
+	close(s.over)
 	for _, d := range s.doors {
 		err = errors.Join(err, d.Close())
 	}
+	if s.parlour != nil {
+		err = errors.Join(err, s.parlour.Close())
+		s.parlour.end()
+	}
+	s.setServing(false)
 	s.wg.Wait() // they write into the directory
 	close(s.last.wake)
 	<-written
 	return errors.Join(err, s.Close())
+}
+
+func (s *Server) setServing(yes bool) {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	s.serving = yes
 }
 
 // complain tells a fault once, until it changes or passes.

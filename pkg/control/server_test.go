@@ -80,14 +80,24 @@ func (b *bench) verbs() []Verb {
 	}
 }
 
-func listen(t *testing.T, dir string, rate float64) *bench {
+func prepare() *bench {
+	return &bench{log: &memoLog{}, end: make(chan struct{}), over: make(chan error, 1), free: make(chan struct{})}
+}
+
+func (b *bench) listen(t *testing.T, c Config) {
 	t.Helper()
-	b := &bench{dir: dir, log: &memoLog{}, end: make(chan struct{}), over: make(chan error, 1), free: make(chan struct{})}
-	s, err := Listen(Config{Dir: dir, ID: "svc", Verbs: b.verbs(), Rate: rate, Log: b.log})
+	c.ID, c.Verbs, c.Log = "svc", b.verbs(), b.log
+	s, err := Listen(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Server = s
+	b.Server, b.dir = s, c.Dir
+}
+
+func listen(t *testing.T, dir string, rate float64) *bench {
+	t.Helper()
+	b := prepare()
+	b.listen(t, Config{Dir: dir, Rate: rate})
 	return b
 }
 
@@ -249,7 +259,7 @@ func TestServerSlowLimit(t *testing.T) {
 func TestServerEnds(t *testing.T) {
 	b := start(t)
 	put(t, b.dir+"/ctl", "wait\n")
-	until(t, "under way", func() bool { return len(b.slow) == 1 })
+	until(t, "under way", func() bool { a, _ := b.ask(t, false, "wait"); return a.Code == Busy })
 	b.stop()
 	until(t, "gone", func() bool {
 		_, err1 := os.Lstat(b.dir + "/ctl")

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Verb is one word that a server understands. The one table of them drives
@@ -13,9 +14,10 @@ type Verb struct {
 	Help  string // half a sentence
 	Admin bool   // served by ctl.admin only; what ctl serves must change nothing
 
-	// Slow verbs run beside the reading of commands, one at a time, and are
-	// given up after a time limit.
-	Slow bool
+	// Slow verbs run beside the reading of commands, each once at a time, and
+	// are given up after Limit, 10 s if that is 0.
+	Slow  bool
+	Limit time.Duration
 
 	// Run answers. An error that is a *Refusal chooses its code.
 	Run func(Call) (Reply, error)

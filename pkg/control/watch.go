@@ -76,6 +76,9 @@ func (s *Server) add(w *fifo.Watcher) error {
 			return err
 		}
 	}
+	if s.parlour != nil {
+		return w.AddPath(s.parlour.Watched())
+	}
 	return nil
 }
 
@@ -88,6 +91,14 @@ func (s *Server) heal() (again bool) {
 			s.log.Warn(s.dir.Path() + ": a FIFO was removed or replaced: made anew")
 		}
 		s.complain("heal", err)
+		again = again || healed || err != nil
+	}
+	if s.parlour != nil {
+		healed, err := s.parlour.Heal()
+		if healed {
+			s.log.Warn(s.dir.Path() + ": the socket was removed or replaced: made anew")
+		}
+		s.complain("heal socket", err)
 		again = again || healed || err != nil
 	}
 	return again

@@ -40,7 +40,7 @@ func TestClientNotServed(t *testing.T) {
 func TestClient(t *testing.T) {
 	d := open(t)
 	l := listen(t, d)
-	answers, err := OpenReplies(d, "p")
+	answers, err := OpenReplies(d, "p", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestClientEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := open(t)
 			l := listen(t, d)
-			if _, err := OpenReplies(d, "p"); err != nil {
+			if _, err := OpenReplies(d, "p", 0); err != nil {
 				t.Fatal(err)
 			}
 			done := make(chan struct{})
@@ -108,7 +108,7 @@ func TestClientEnds(t *testing.T) {
 func TestClientFull(t *testing.T) {
 	d := open(t)
 	listen(t, d)
-	if _, err := OpenReplies(d, "p"); err != nil {
+	if _, err := OpenReplies(d, "p", 0); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Dial(nil, 200*time.Millisecond, d.Path(), "ctl", "p")

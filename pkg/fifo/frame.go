@@ -17,16 +17,17 @@ const (
 	Partial        // its writer fell silent before the line feed
 )
 
-// framer cuts a stream of bytes into lines. It keeps at most MaxLine bytes.
-type framer struct {
+// Framer cuts a stream of bytes into lines. It keeps at most MaxLine bytes. The
+// zero value is ready.
+type Framer struct {
 	part []byte // of a line that has no line feed yet
 	skip bool   // within an oversize line that has been reported
 }
 
-// feed takes the next bytes and emits what is complete: lines without their
+// Feed takes the next bytes and emits what is complete: lines without their
 // line feed, valid until emit returns. Empty lines are left out: a client sends
 // a line feed first, to end what a stranger may have begun.
-func (f *framer) feed(b []byte, emit func(line []byte, fault Fault)) {
+func (f *Framer) Feed(b []byte, emit func(line []byte, fault Fault)) {
 	for len(b) > 0 {
 		line, rest, whole := bytes.Cut(b, []byte{'\n'})
 		switch {
@@ -49,12 +50,12 @@ func (f *framer) feed(b []byte, emit func(line []byte, fault Fault)) {
 	}
 }
 
-// pending says that a line has begun and not ended.
-func (f *framer) pending() bool { return len(f.part) > 0 || f.skip }
+// Pending says that a line has begun and not ended.
+func (f *Framer) Pending() bool { return len(f.part) > 0 || f.skip }
 
-// drop forgets the line that has begun: whoever wrote it has fallen silent, and
+// Drop forgets the line that has begun: whoever wrote it has fallen silent, and
 // the next line must not be glued to it.
-func (f *framer) drop(emit func(line []byte, fault Fault)) {
+func (f *Framer) Drop(emit func(line []byte, fault Fault)) {
 	if len(f.part) > 0 {
 		emit(nil, Partial)
 	}

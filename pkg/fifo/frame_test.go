@@ -8,10 +8,10 @@ import (
 )
 
 // collect feeds the parts and gives what was emitted, one line each.
-func collect(f *framer, parts ...string) string {
+func collect(f *Framer, parts ...string) string {
 	var got strings.Builder
 	for _, part := range parts {
-		f.feed([]byte(part), func(line []byte, fault Fault) {
+		f.Feed([]byte(part), func(line []byte, fault Fault) {
 			if fault != Sound {
 				fmt.Fprintf(&got, "fault %d\n", fault)
 				return
@@ -46,27 +46,27 @@ func TestFramer(t *testing.T) {
 		{"NUL is a byte like others here", []string{"a\x00b\n"}, "\"a\\x00b\"\n", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var f framer
-			if got := collect(&f, tt.parts...); got != tt.want || f.pending() != tt.pending {
-				t.Errorf("have %.100s pending %v\nwant %.100s pending %v", got, f.pending(), tt.want, tt.pending)
+			var f Framer
+			if got := collect(&f, tt.parts...); got != tt.want || f.Pending() != tt.pending {
+				t.Errorf("have %.100s pending %v\nwant %.100s pending %v", got, f.Pending(), tt.want, tt.pending)
 			}
 		})
 	}
 }
 
 func TestFramerDrop(t *testing.T) {
-	var f framer
+	var f Framer
 	var faults []Fault
 	note := func(_ []byte, fault Fault) { faults = append(faults, fault) }
-	f.drop(note)
+	f.Drop(note)
 	collect(&f, "half a li")
-	f.drop(note)
-	if got := collect(&f, "ping\n"); got != "\"ping\"\n" || f.pending() {
+	f.Drop(note)
+	if got := collect(&f, "ping\n"); got != "\"ping\"\n" || f.Pending() {
 		t.Errorf("after the drop: %s", got)
 	}
 	collect(&f, strings.Repeat("x", 2*MaxLine)) // told already
-	f.drop(note)
-	if len(faults) != 1 || faults[0] != Partial || f.pending() {
+	f.Drop(note)
+	if len(faults) != 1 || faults[0] != Partial || f.Pending() {
 		t.Errorf("faults %v, want one Partial", faults)
 	}
 }
@@ -85,11 +85,11 @@ func FuzzFramer(f *testing.F) {
 				want = append(want, line)
 			}
 		}
-		var fr framer
+		var fr Framer
 		var got [][]byte
 		for rest := text; len(rest) > 0; {
 			n := min(len(rest), int(size)+1)
-			fr.feed(rest[:n], func(line []byte, fault Fault) {
+			fr.Feed(rest[:n], func(line []byte, fault Fault) {
 				if fault == Sound {
 					got = append(got, bytes.Clone(line))
 				}

@@ -73,8 +73,9 @@ func number(b []byte) string {
 }
 
 // Subdir makes the directory name in d with the mode perm (special bits as in
-// chmod(2)), or takes one over that belongs to this user, and opens it.
-func Subdir(d *rundir.Dir, name string, perm uint32) (*os.File, error) {
+// chmod(2)), or takes one over that belongs to this user, and opens it. A group
+// other than 0 becomes its group.
+func Subdir(d *rundir.Dir, name string, perm uint32, group int) (*os.File, error) {
 	path := d.Path() + "/" + name
 	if err := unix.Mkdirat(d.Fd(), name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("%s: mkdir: %w", path, err)
@@ -89,6 +90,12 @@ func Subdir(d *rundir.Dir, name string, perm uint32) (*os.File, error) {
 	if err == nil && int(st.Uid) != os.Geteuid() {
 		f.Close()
 		return nil, fmt.Errorf("%s: directory belongs to uid %d, want %d: %w", path, st.Uid, os.Geteuid(), rundir.ErrUntrusted)
+	}
+	if err == nil && group != 0 && int(st.Gid) != group {
+		if err = unix.Fchown(fd, -1, group); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("%s: give it to group %d: %w", path, group, err)
+		}
 	}
 	if err == nil && st.Mode&0o7777 != perm {
 		err = unix.Fchmod(fd, perm)

@@ -33,9 +33,10 @@ type Replies struct {
 	slots chan struct{}
 }
 
-// OpenReplies makes the directory name in d, or takes it over.
-func OpenReplies(d *rundir.Dir, name string) (*Replies, error) {
-	dir, err := Subdir(d, name, replyPerm)
+// OpenReplies makes the directory name in d, or takes it over, for a group if
+// that is not 0.
+func OpenReplies(d *rundir.Dir, name string, group int) (*Replies, error) {
+	dir, err := Subdir(d, name, replyPerm, group)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 func replies(t *testing.T) *Replies {
 	t.Helper()
-	r, err := OpenReplies(open(t), "p")
+	r, err := OpenReplies(open(t), "p", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,13 +214,13 @@ func TestSubdirRefuses(t *testing.T) {
 	if err := os.Symlink("/tmp", d.Path()+"/p"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenReplies(d, "p"); err == nil || !strings.Contains(err.Error(), "/p: open directory: ") {
+	if _, err := OpenReplies(d, "p", 0); err == nil || !strings.Contains(err.Error(), "/p: open directory: ") {
 		t.Error(err)
 	}
 	if err := os.WriteFile(d.Path()+"/q", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenReplies(d, "q"); err == nil {
+	if _, err := OpenReplies(d, "q", 0); err == nil {
 		t.Error("a regular file was opened as a directory")
 	}
 }

@@ -29,6 +29,7 @@ type Listener struct {
 	dir  *rundir.Dir
 	name string
 	perm fs.FileMode
+	gid  int // 0: as it comes
 
 	mu     sync.Mutex
 	file   *os.File   // the FIFO that bears the name; nil after Close
@@ -36,12 +37,13 @@ type Listener struct {
 	old    []*os.File // of a former life, being emptied
 }
 
-// Listen makes the FIFO name in d with the mode perm. What a server of a former
+// Listen makes the FIFO name in d with the mode perm, for a group if that is not
+// 0. What a server of a former
 // life left there is replaced, together with the commands that lie in it or
 // that are written by somebody who has waited for a reader: they were meant for
 // another time. Anything but a FIFO of this user is left alone and refused.
-func Listen(d *rundir.Dir, name string, perm fs.FileMode) (*Listener, error) {
-	l := &Listener{dir: d, name: name, perm: perm}
+func Listen(d *rundir.Dir, name string, perm fs.FileMode, group int) (*Listener, error) {
+	l := &Listener{dir: d, name: name, perm: perm, gid: group}
 	if err := l.vacant(); err != nil {
 		return nil, err
 	}
@@ -85,7 +87,10 @@ func (l *Listener) place() (*os.File, error) {
 	}
 	fd, err := l.open(tmp)
 	if err == nil {
-		if err = unix.Fchmod(fd, uint32(l.perm.Perm())); err == nil {
+		if err = l.give(fd); err == nil {
+			err = unix.Fchmod(fd, uint32(l.perm.Perm()))
+		}
+		if err == nil {
 			l.retire()
 			err = unix.Renameat(dir, tmp, dir, l.name)
 		}
@@ -98,6 +103,17 @@ func (l *Listener) place() (*os.File, error) {
 		return nil, fmt.Errorf("%s: mkfifo: %w", l.path(), err)
 	}
 	return os.NewFile(uintptr(fd), l.path()), nil
+}
+
+// give lets the group in, if there is one.
+func (l *Listener) give(fd int) error {
+	if l.gid == 0 {
+		return nil
+	}
+	if err := unix.Fchown(fd, -1, l.gid); err != nil {
+		return fmt.Errorf("give it to group %d: %w", l.gid, err)
+	}
+	return nil
 }
 
 // open opens a FIFO so that it never gives EOF (we are a writer too) and never
@@ -187,12 +203,12 @@ func (l *Listener) leadsTo(f *os.File) bool {
 // returns, or else its fault. It returns nil after Close. While handle runs,
 // nothing is read: writers wait once the pipe is full.
 func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
-	var fr framer
+	var fr Framer
 	buf := make([]byte, chunk)
 	var f *os.File
 	armed := false // f has a read deadline
 	for {
-		if pending := fr.pending(); pending || armed {
+		if pending := fr.Pending(); pending || armed {
 			var at time.Time
 			if armed = pending; armed {
 				at = time.Now().Add(idle)
@@ -203,9 +219,9 @@ func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
 		// then, so that one of the two is seen.
 		now, former := l.current()
 		for _, old := range former {
-			empty(old, buf, func(b []byte) { fr.feed(b, handle) })
+			empty(old, buf, func(b []byte) { fr.Feed(b, handle) })
 			old.Close()
-			fr.drop(handle)
+			fr.Drop(handle)
 		}
 		if now == nil {
 			return nil
@@ -214,11 +230,11 @@ func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
 			f, armed = now, false
 		}
 		n, err := f.Read(buf)
-		fr.feed(buf[:n], handle)
+		fr.Feed(buf[:n], handle)
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			fr.drop(handle)
+			fr.Drop(handle)
 		case errors.Is(err, os.ErrClosed):
 			return nil
 		default:

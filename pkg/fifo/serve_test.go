@@ -84,7 +84,7 @@ func (r *record) await(t *testing.T, want string) {
 
 func listen(t *testing.T, d *rundir.Dir) *Listener {
 	t.Helper()
-	l, err := Listen(d, "ctl", 0o620)
+	l, err := Listen(d, "ctl", 0o620, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestListenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.Lstat(path)
-			l, err := Listen(d, "ctl", 0o620)
+			l, err := Listen(d, "ctl", 0o620, 0)
 			if err == nil {
 				l.Close()
 				t.Fatal("served")
@@ -240,7 +240,7 @@ func TestListenRefusesForeign(t *testing.T) {
 	if err := errors.Join(syscall.Mkfifo(path, 0o666), os.Chown(path, 65534, 65534)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(d, "ctl", 0o620); err == nil || !strings.Contains(err.Error(), "FIFO belongs to uid 65534") {
+	if _, err := Listen(d, "ctl", 0o620, 0); err == nil || !strings.Contains(err.Error(), "FIFO belongs to uid 65534") {
 		t.Error(err)
 	}
 }

@@ -47,6 +47,19 @@ func (w *Watcher) Add(l *Listener) error {
 	return nil
 }
 
+// AddPath watches what else bears a name beside the FIFOs, without following a
+// symbolic link.
+func (w *Watcher) AddPath(path string) error {
+	var err error
+	control(w.file, func(in int) {
+		_, err = unix.InotifyAddWatch(in, path, unix.IN_ATTRIB|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW)
+	})
+	if err != nil {
+		return fmt.Errorf("%s: watch: %w", path, err)
+	}
+	return nil
+}
+
 // Wait returns nil when a FIFO may have been removed or replaced, and an error
 // that is os.ErrClosed after Close.
 func (w *Watcher) Wait() error {
