@@ -61,9 +61,9 @@ func run(env *cli.Env, args []string) int {
 	var report *capture.Report
 	if path == "-" {
 		path = "stdout"
-		report, err = target.Stream(env.Context(), env.Stdout)
+		report, err = target.Stream(env.Context(), env.Stdout, capture.Options{})
 	} else {
-		report, err = target.Save(env.Context(), path, cli.Version())
+		report, err = target.Save(env.Context(), path, capture.Options{}, capture.About{Build: cli.Version()})
 	}
 	if err != nil {
 		return env.Fail(err)

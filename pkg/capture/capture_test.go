@@ -298,15 +298,30 @@ func TestSidecar(t *testing.T) {
 			t.Errorf("%s: %s", core, got)
 		}
 	}
-	target := &Target{PID: 5, Comm: "a\"b\xff\n", Exe: "/bin/x (deleted)", Dumpable: true}
-	r := &Report{Mode: "stop", Threads: 2, LeftOut: []ptrace.LeftOut{{TID: 7, State: 'D'}}, Bytes: 10, Size: 20, Unread: 4096, Pause: 1500 * time.Microsecond, Time: time.Unix(0, 0), BootMS: 99}
-	b, err := target.sidecar(r, "/a/x.core", "v1")
+	s := &Sidecar{
+		Core:    "/a/x.core",
+		Subject: Subject{PID: 5, Comm: "a\"b\xff\n", Exe: "/bin/x (deleted)", Dumpable: true},
+		Report: Report{
+			Mode: "stop", Reason: "small", Threads: 2, LeftOut: []ptrace.LeftOut{{TID: 7, State: 'D'}}, Shared: []Region{{0x1000, 0x2000, "/shm"}},
+			Bytes: 10, Size: 20, Unread: 4096, Pause: 1500 * time.Microsecond, Time: time.Unix(0, 0), BootMS: 99, BuildIDs: []BuildID{{"/lib/c", 0x3000, "ab"}},
+		},
+		About: About{Build: "v1", Why: "w", Held: &Hold{"svc", "root", "gdb"}},
+	}
+	b, err := s.Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`{"schema":"vigil.capture/1","core":"x.core","pid":5,`, `"mode":"stop","pause_us":1500,"threads":2,"left_out":[{"tid":7,"state":"D"}],"bytes":10,"size":20,"unread_bytes":4096,"time":"1970-01-01T00:00:00Z","bt_ms":99,"boot":"`, `"build":"v1"}` + "\n"} {
+	for _, want := range []string{
+		`{"schema":"vigil.capture/1","core":"x.core","pid":5,`, `"why":"w","held":{"id":"svc","by":"root","reason":"gdb"},"mode":"stop","mode_reason":"small","pause_us":1500,"threads":2,`,
+		`"partial":"","left_out":[{"tid":7,"state":"D"}],"shared":[{"start":"0x1000","end":"0x2000","name":"/shm"}],"bytes":10,"size":20,"unread_bytes":4096,`,
+		`"build_ids":[{"file":"/lib/c","start":"0x3000","id":"ab"}],"time":"1970-01-01T00:00:00Z","bt_ms":99,"boot":"`, `"build":"v1"}` + "\n",
+	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in %s", want, b)
 		}
+	}
+	s.Held = nil
+	if b, err = s.Append(nil); err != nil || !strings.Contains(string(b), `"held":null`) {
+		t.Errorf("%s, %v", b, err)
 	}
 }

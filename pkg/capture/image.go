@@ -9,12 +9,19 @@ import (
 	"vigil/pkg/procfs"
 )
 
-// image is the memory of a process as its core shows it: one segment for each
-// mapping, and of each the part to keep.
+// image is the memory of a process as its core shows it: segments, for each the
+// mapping that it lies in, and how much of it to keep. A mapping may be shown by
+// several segments.
 type image struct {
 	segments []corefile.Segment
 	maps     []procfs.Mapping // of the same index
 	extents  []extent
+}
+
+func (img *image) add(s corefile.Segment, m procfs.Mapping, e extent) {
+	img.segments = append(img.segments, s)
+	img.maps = append(img.maps, m)
+	img.extents = append(img.extents, e)
 }
 
 // newImage decides about every mapping. mem is asked for the first bytes of
@@ -36,11 +43,33 @@ func newImage(maps []procfs.Mapping, filter uint64, mem io.ReaderAt) *image {
 		case populated, everything:
 			s.FileSize = s.MemSize
 		}
-		img.segments = append(img.segments, s)
-		img.maps = append(img.maps, m)
-		img.extents = append(img.extents, e)
+		img.add(s, m, e)
 	}
 	return img
+}
+
+// expected is how many bytes the copy will find, by what smaps counted.
+func (img *image) expected() (n int64) {
+	for i, s := range img.segments {
+		m := img.maps[i]
+		if img.extents[i] == populated && s.FileSize == m.Size() {
+			n += int64(min(m.RSS+m.Swap, s.FileSize))
+		} else {
+			n += int64(s.FileSize)
+		}
+	}
+	return n
+}
+
+// shared lists what other processes can write while it is copied, stopped or
+// not, forked or not.
+func (img *image) shared() (regions []Region) {
+	for i, s := range img.segments {
+		if m := img.maps[i]; s.FileSize > 0 && m.Shared() {
+			regions = append(regions, Region{m.Start, m.End, m.Name})
+		}
+	}
+	return regions
 }
 
 func startsELF(mem io.ReaderAt, addr uint64) bool {
@@ -70,8 +99,10 @@ func (img *image) plan(pages populace, c *copier, add func(piece) error) error {
 		switch {
 		case img.extents[i] != populated:
 			err = visit(s.Address, s.Address+s.FileSize)
+		case s.FileSize != m.Size():
+			err = pages.Present(s.Address, s.Address+s.FileSize, visit)
 		case m.Shared() && m.Inode != 0 && !m.Has("ht"): // hugetlbfs does not tell its holes
-			err = shared(pages, m, c, visit)
+			err = backed(pages, m, c, visit)
 		default:
 			err = pages.Present(m.Start, m.End, visit)
 		}
@@ -82,11 +113,11 @@ func (img *image) plan(pages populace, c *copier, add func(piece) error) error {
 	return nil
 }
 
-// shared visits the pages of shared memory that hold data, whoever wrote them.
+// backed visits the pages of shared memory that hold data, whoever wrote them.
 // Without the right to ask for those, only the pages count that the target
 // itself has touched: to read the others would fill the holes between them with
 // memory, on the bill of the target.
-func shared(pages populace, m procfs.Mapping, c *copier, visit func(start, end uint64) error) error {
+func backed(pages populace, m procfs.Mapping, c *copier, visit func(start, end uint64) error) error {
 	err := pages.Backed(m, visit)
 	if !errors.Is(err, fs.ErrPermission) {
 		return err

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	if pid, _ := strconv.Atoi(os.Getenv("CAPTURE_TEST_STREAM")); pid > 0 {
 		if t, err := Open(pid, false); err == nil {
-			t.Stream(context.Background(), os.Stdout)
+			t.Stream(context.Background(), os.Stdout, Options{})
 		}
 		return
 	}
@@ -138,7 +138,7 @@ func (l *live) capture(t *testing.T) (core string, r *Report) {
 	}
 	defer target.Close()
 	core = filepath.Join(t.TempDir(), "a.core")
-	r, err = target.Save(context.Background(), core, "test")
+	r, err = target.Save(context.Background(), core, Options{}, About{Build: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestSignalsArrive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := target.Stream(context.Background(), io.Discard); err != nil {
+		if _, err := target.Stream(context.Background(), io.Discard, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		target.Close()
@@ -325,7 +325,7 @@ func TestCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		_, err := target.Stream(ctx, w)
+		_, err := target.Stream(ctx, w, Options{})
 		done <- err
 	}()
 	eventually(t, "the target is held", func() bool { return l.state(t).State == 't' })

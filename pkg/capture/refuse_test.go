@@ -57,7 +57,7 @@ func TestRefuses(t *testing.T) {
 			t.Error(err)
 			return err
 		}
-		if _, err := target.Stream(context.Background(), io.Discard); err == nil || !strings.Contains(err.Error(), "traced by PID") {
+		if _, err := target.Stream(context.Background(), io.Discard, Options{}); err == nil || !strings.Contains(err.Error(), "traced by PID") {
 			t.Error(err)
 		}
 		return nil
@@ -66,7 +66,7 @@ func TestRefuses(t *testing.T) {
 	syscall.Kill(l.pid, syscall.SIGKILL)
 	eventually(t, "the end of all threads", target.process.Exited)
 	refused(l.pid, false, "is a zombie")
-	if _, err := target.Stream(context.Background(), io.Discard); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := target.Stream(context.Background(), io.Discard, Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a process that ended: %v", err)
 	}
 	l.Wait()
@@ -93,7 +93,7 @@ func TestUndumpable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	if _, err := target.Stream(context.Background(), io.Discard); err != nil {
+	if _, err := target.Stream(context.Background(), io.Discard, Options{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -131,7 +131,7 @@ func Test32Bit(t *testing.T) {
 	}
 	target := &Target{PID: pid, process: process}
 	defer target.Close()
-	if _, err := target.Stream(context.Background(), io.Discard); err == nil || !strings.Contains(err.Error(), "32-bit") {
+	if _, err := target.Stream(context.Background(), io.Discard, Options{}); err == nil || !strings.Contains(err.Error(), "32-bit") {
 		t.Error(err)
 	}
 }
@@ -153,7 +153,7 @@ func TestOwner(t *testing.T) {
 		}
 		defer target.Close()
 		core := filepath.Join(t.TempDir(), "a.core")
-		if _, err := target.Save(context.Background(), core, "test"); err != nil {
+		if _, err := target.Save(context.Background(), core, Options{}, About{Build: "test"}); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{core, sidecarPath(core)} {

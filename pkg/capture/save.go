@@ -8,16 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
-	"vigil/pkg/boottime"
 	"vigil/pkg/corefile"
-	"vigil/pkg/jsonline"
 	"vigil/pkg/spool"
 )
-
-// Schema names the form of the sidecar.
-const Schema = "vigil.capture/1"
 
 // sparse is an Output to a file, where unwritten parts are holes.
 type sparse struct{ *spool.File }
@@ -29,8 +23,8 @@ func (f sparse) Ordered() bool { return false }
 // Save captures t into the file path and describes it in a JSON file of the
 // same base name. Both appear complete or not at all, never replace anything,
 // have mode 0600 and, when root captured a dumpable process, belong to the
-// process's user. build is the version of this program.
-func (t *Target) Save(ctx context.Context, path, build string) (*Report, error) {
+// process's user.
+func (t *Target) Save(ctx context.Context, path string, opt Options, about About) (*Report, error) {
 	core, err := spool.Create(path)
 	if err != nil {
 		return nil, err
@@ -41,14 +35,14 @@ func (t *Target) Save(ctx context.Context, path, build string) (*Report, error) 
 		return nil, err
 	}
 	defer side.Discard()
-	r, err := t.Stop(ctx, sparse{core})
+	r, err := t.Capture(ctx, sparse{core}, opt)
 	if err != nil {
 		return nil, objectFirst(err)
 	}
 	if err := verify(core, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	line, err := t.sidecar(r, path, build)
+	line, err := (&Sidecar{Core: path, Subject: t.subject(), Report: *r, About: about}).Append(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +58,10 @@ func (t *Target) Save(ctx context.Context, path, build string) (*Report, error) 
 		}
 	}
 	return r, nil
+}
+
+func (t *Target) subject() Subject {
+	return Subject{PID: t.PID, Comm: t.Comm, Exe: t.Exe, UID: t.status.UID[1], Dumpable: t.Dumpable}
 }
 
 // objectFirst words the errors of os.File as all others here.
@@ -103,41 +101,4 @@ func verify(f io.ReaderAt, r *Report) error {
 		err = fmt.Errorf("core: %d threads written, %d read back", r.Threads, threads)
 	}
 	return err
-}
-
-func (t *Target) sidecar(r *Report, core, build string) ([]byte, error) {
-	boot, err := boottime.ID()
-	if err != nil {
-		return nil, err
-	}
-	var w jsonline.Writer
-	w.Object("")
-	w.Str("schema", Schema)
-	w.Str("core", core[strings.LastIndexByte(core, '/')+1:])
-	w.Int("pid", int64(t.PID))
-	w.Str("comm", t.Comm)
-	w.Str("exe", t.Exe)
-	w.Int("uid", int64(t.status.UID[1]))
-	w.Bool("dumpable", t.Dumpable)
-	w.Str("mode", r.Mode)
-	w.Int("pause_us", r.Pause.Microseconds())
-	w.Int("threads", int64(r.Threads))
-	w.Array("left_out")
-	for _, l := range r.LeftOut {
-		w.Object("")
-		w.Int("tid", int64(l.TID))
-		w.Str("state", string(rune(l.State)))
-		w.End()
-	}
-	w.End()
-	w.Int("bytes", r.Bytes)
-	w.Int("size", r.Size)
-	w.Int("unread_bytes", r.Unread)
-	w.Str("time", r.Time.UTC().Format(time.RFC3339Nano))
-	w.Int("bt_ms", r.BootMS)
-	w.Str("boot", boot)
-	w.Int("by_uid", int64(os.Getuid()))
-	w.Str("build", build)
-	w.End()
-	return append(w.Bytes(), '\n'), nil
 }

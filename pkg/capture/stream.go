@@ -48,9 +48,9 @@ func (s *stream) fill(to int64) error {
 // Stream captures t and writes the core to w, holes as zeroes. The target
 // stands until the reader behind w has taken all of its memory; only the zeroes
 // at the end are written after it went on.
-func (t *Target) Stream(ctx context.Context, w io.Writer) (*Report, error) {
+func (t *Target) Stream(ctx context.Context, w io.Writer, opt Options) (*Report, error) {
 	s := &stream{w: w, zero: make([]byte, 64<<10)}
-	r, err := t.Stop(ctx, s)
+	r, err := t.Capture(ctx, s, opt)
 	if err == nil {
 		err = s.fill(s.size)
 	}

@@ -1,9 +1,9 @@
 // Package capture takes an ELF core of a live process and lets it go on.
 //
 // The parts are separate: what a process is and whether it may be captured
-// (Target), its registers, which of its memory belongs into a core, the copy,
-// and the file. A way of capturing only arranges them; so far there is Stop,
-// which holds all threads until the copy is done.
+// (Target), the stop and its registers (hold, moment), which of its memory
+// belongs into a core (image), the copy (copier, from a source to an Output), the
+// core (writing), its file and its description (Save). A mode only arranges them.
 package capture
 
 import (

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,13 +18,18 @@ import (
 type regset struct {
 	owner string // name of its note
 	note  uint32
-	max   int // bytes
+	max   int                 // bytes
+	fit   func([]byte) []byte // what readers of cores can bear; nil: all of it
 }
+
+// sp is the stack pointer.
+func (t *thread) sp() uint64 { return binary.LittleEndian.Uint64(t.regs[0][regSP:]) }
 
 // thread is what only the tracer can know of a stopped thread.
 type thread struct {
 	tid     int
 	signal  int
+	held    uint64   // blocked signals
 	regs    [][]byte // as regsets; nil: this machine has no such set
 	siginfo [ptrace.SiginfoSize]byte
 }
@@ -65,9 +71,15 @@ func readThread(s *ptrace.Thread, buf []byte) (thread, error) {
 		if i == 0 && len(b) != set.max {
 			return t, errNot64
 		}
+		if set.fit != nil {
+			b = set.fit(b)
+		}
 		t.regs[i] = append([]byte(nil), b...)
 	}
 	var err error
+	if t.held, err = s.Held(); err != nil {
+		return t, err
+	}
 	t.siginfo, err = s.Siginfo()
 	return t, err
 }
@@ -78,6 +90,7 @@ func readThread(s *ptrace.Thread, buf []byte) (thread, error) {
 func (t *Target) appendThread(notes []byte, th thread) []byte {
 	p := corefile.Prstatus{
 		Signal:  th.signal,
+		Held:    th.held,
 		PID:     th.tid,
 		PPID:    t.stat.PPID,
 		PGRP:    t.stat.PGRP,
@@ -96,7 +109,7 @@ func (t *Target) appendThread(notes []byte, th thread) []byte {
 		p.UTime, p.STime = ticks(int64(st.UTime)), ticks(int64(st.STime))
 	}
 	if st, err := procfs.ReadTaskStatus(t.PID, th.tid); err == nil {
-		p.Pending, p.Held = st.SigPnd, st.SigBlk
+		p.Pending = st.SigPnd
 	}
 	notes = corefile.AppendNote(notes, corefile.Note{Name: regsets[0].owner, Type: corefile.NTPrstatus, Desc: corefile.AppendPrstatus(nil, p)})
 	for i, set := range regsets[1:] {
@@ -109,9 +122,10 @@ func (t *Target) appendThread(notes []byte, th thread) []byte {
 
 func ticks(n int64) time.Duration { return time.Duration(n) * (time.Second / procfs.TicksPerSecond) }
 
-// notes builds all notes of the core.
-func (t *Target) notes(threads []thread, maps []procfs.Mapping) ([]byte, error) {
-	auxv, err := procfs.Auxv(threads[0].tid)
+// notes builds all notes of the core; id is a process that has the auxiliary
+// vector of the target.
+func (t *Target) notes(m *moment, id int, maps []procfs.Mapping) ([]byte, error) {
+	auxv, err := procfs.Auxv(id)
 	if err != nil {
 		return nil, fmt.Errorf("auxiliary vector: %w", err)
 	}
@@ -129,7 +143,7 @@ func (t *Target) notes(threads []thread, maps []procfs.Mapping) ([]byte, error) 
 		Args:  strings.Join(t.args, " "),
 	})
 	b := corefile.AppendNote(nil, corefile.Note{Name: "CORE", Type: corefile.NTPrpsinfo, Desc: psinfo})
-	for _, th := range threads {
+	for _, th := range m.threads {
 		b = t.appendThread(b, th)
 	}
 	b = corefile.AppendNote(b, corefile.Note{Name: "CORE", Type: corefile.NTAuxv, Desc: auxv})

@@ -40,6 +40,22 @@ func (t *Thread) regset(request int, note uint32, buf []byte) (int, error) {
 	return int(iov.Len), nil
 }
 
+const ptraceGetSigmask = 0x420a // PTRACE_GETSIGMASK; +1 sets it
+
+// Held reads the signals that a stopped thread blocks; bit n-1 is signal n.
+func (t *Thread) Held() (mask uint64, err error) {
+	err = t.sigmask(ptraceGetSigmask, &mask)
+	return mask, err
+}
+
+func (t *Thread) sigmask(request int, mask *uint64) error {
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(t.TID), unsafe.Sizeof(*mask), uintptr(unsafe.Pointer(mask)), 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("thread %d: signal mask: %w", t.TID, errno)
+	}
+	return nil
+}
+
 // Siginfo reads the siginfo_t of the signal that is being delivered; it is all
 // zero, but for the number of a stopping signal, where there is none.
 func (t *Thread) Siginfo() ([SiginfoSize]byte, error) {

@@ -70,6 +70,7 @@ type Session struct {
 	threads []*Thread
 	known   map[int]*Thread
 	began   time.Time
+	pause   time.Duration
 }
 
 // Thread is one seized thread.
@@ -275,9 +276,8 @@ func (s *Session) LeftOut() []LeftOut {
 	return out
 }
 
-// Release lets all threads go and returns how long the target stood, from the
-// first attempt to stop it. A second call does nothing and returns 0.
-func (s *Session) Release() time.Duration {
+// Release lets all threads go. A second call does nothing.
+func (s *Session) Release() {
 	for _, t := range s.threads {
 		if t.state == missed {
 			t.state = seized
@@ -293,10 +293,12 @@ func (s *Session) Release() time.Duration {
 		ptrace(unix.PTRACE_DETACH, t.TID, 0, uintptr(t.deliver))
 	}
 	s.threads = nil
-	if s.began.IsZero() {
-		return 0
+	if !s.began.IsZero() {
+		s.pause = time.Since(s.began)
+		s.began = time.Time{}
 	}
-	pause := time.Since(s.began)
-	s.began = time.Time{}
-	return pause
 }
+
+// Pause is how long the target stood, from the first attempt to stop it to the
+// release; 0 before that.
+func (s *Session) Pause() time.Duration { return s.pause }

@@ -93,11 +93,13 @@ func TestStopAndRelease(t *testing.T) {
 		if _, err := threads[0].Regset(0xdead, make([]byte, 4096)); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("a register set that does not exist: %v", err)
 		}
-		if pause := s.Release(); pause <= 0 {
+		s.Release()
+		pause := s.Pause()
+		if pause <= 0 {
 			t.Errorf("pause %v", pause)
 		}
-		if pause := s.Release(); pause != 0 {
-			t.Errorf("second pause %v", pause)
+		if s.Release(); s.Pause() != pause {
+			t.Errorf("second pause %v", s.Pause())
 		}
 	})
 	if st := awaitState(t, pid, 'S'); st.TracerPID != 0 {

@@ -1,0 +1,155 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"vigil/pkg/corefile"
+	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
+)
+
+const (
+	// stallLimit is how long the target may stand while the copy does not move: a
+	// reader of the pipe that is itself stopped, a disk that hangs, memory served
+	// by a userfaultfd of the target.
+	stallLimit = 10 * time.Second
+
+	maxCopiers = 4
+)
+
+// source is where the memory of a core is read.
+type source interface {
+	memory
+	populace
+}
+
+// writing writes the core of a moment from the memory of a process that does
+// not change: the target while it stands, or a copy of it. It runs beside the
+// thread that traces, which must be able to let go at any time.
+type writing struct {
+	*job
+	moment *moment
+	id     int // whose /proc shows the memory
+	choose func(maps []procfs.Mapping, filter uint64, mem io.ReaderAt) *image
+	// around, if set, gives the mappings and the memory as they were at the
+	// moment, where /proc/id alone does not.
+	around func(maps []procfs.Mapping, s source) ([]procfs.Mapping, source)
+
+	copier atomic.Pointer[copier]
+	total  atomic.Int64 // bytes that the copier may have to write
+
+	size   int64
+	shared []Region
+	ids    []BuildID
+	head   int
+}
+
+// watch does the work and returns when it is done, called off, or stalled.
+func (w *writing) watch(bufs [][]byte) error {
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx, bufs) }()
+	tick := time.NewTicker(stallLimit / 50)
+	defer tick.Stop()
+	seen, since := int64(-1), time.Now()
+	for {
+		select {
+		case err := <-done:
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				err = w.gone()
+			}
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("pid %d: capture called off", w.PID)
+		case <-tick.C:
+		}
+		steps := int64(0)
+		if c := w.copier.Load(); c != nil {
+			steps = c.steps.Load()
+			if w.opt.Progress != nil {
+				w.opt.Progress(c.written.Load(), w.total.Load())
+			}
+		}
+		if steps != seen {
+			seen, since = steps, time.Now()
+		}
+		if time.Since(since) > stallLimit {
+			return fmt.Errorf("pid %d: copy did not move for %v: target let go", w.PID, stallLimit)
+		}
+	}
+}
+
+// procSource is the memory of a process by its files in /proc.
+type procSource struct {
+	*ptrace.Memory
+	*procfs.Pages
+}
+
+func (s procSource) Close() error { return errors.Join(s.Memory.Close(), s.Pages.Close()) }
+
+func openSource(id int) (s procSource, err error) {
+	if s.Memory, err = ptrace.OpenMemory(id); err != nil {
+		return s, err
+	}
+	if s.Pages, err = procfs.OpenPages(id); err != nil {
+		s.Memory.Close()
+	}
+	return s, err
+}
+
+// run writes the core: headers and notes, then the memory.
+func (w *writing) run(ctx context.Context, bufs [][]byte) error {
+	maps, err := procfs.ReadSmaps(w.id)
+	if err != nil {
+		return err
+	}
+	filter, err := procfs.CoredumpFilter(w.id)
+	if err != nil {
+		return err
+	}
+	proc, err := openSource(w.id)
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	var src source = proc
+	if w.around != nil {
+		maps, src = w.around(maps, proc)
+	}
+	notes, err := w.notes(w.moment, w.id, maps)
+	if err != nil {
+		return err
+	}
+	img := w.choose(maps, filter, src)
+	head, size, err := corefile.Lay(machine, notes, img.segments, procfs.PageSize)
+	if err != nil {
+		return err
+	}
+	w.head, w.size = len(head), int64(size)
+	w.total.Store(img.expected())
+	if err := w.out.SetSize(w.size); err != nil {
+		return err
+	}
+	if _, err := w.out.WriteAt(head, 0); err != nil {
+		return err
+	}
+	w.shared, w.ids = img.shared(), buildIDs(maps, src)
+	c := newCopier(src, w.out)
+	w.copier.Store(c)
+	return c.run(ctx, bufs, func(add func(piece) error) error { return img.plan(src, c, add) })
+}
+
+// report is the report of a core that is written.
+func (w *writing) report(pause time.Duration) *Report {
+	r := w.moment.report(pause)
+	c := w.copier.Load()
+	r.Bytes, r.Size, r.Unread = int64(w.head)+c.written.Load(), w.size, c.unread.Load()
+	r.Shared, r.BuildIDs = w.shared, w.ids
+	return r
+}
