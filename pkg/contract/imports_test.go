@@ -34,7 +34,7 @@ var rank = map[string]int{
 }
 
 // testOnly are the packages that no program may contain.
-var testOnly = []string{"gate", "contract"}
+var testOnly = []string{"gate", "vmtest", "contract"}
 
 // forbidden are packages that would break a budget or an idea: the codec and
 // the log are our own and small, and there is no network.

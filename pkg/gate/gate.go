@@ -46,6 +46,7 @@ var needs = []need{
 	{"shfmt", once(command("shfmt", "--version"))},
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
 	{"promtool", once(command("promtool", "--version"))},
+	{"vm", once(machine("amd64"))},
 }
 
 // Names lists all gates, in the table's order.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"vigil/pkg/vmtest"
 )
 
 // probeLimit bounds every program that a probe starts.
@@ -87,6 +89,12 @@ func compiler() error {
 		return err
 	}
 	return try("gcc", "-pthread", "-o", filepath.Join(dir, "gate"), source)
+}
+
+// machine gets a kernel to boot, the first time from the network, and asks for
+// the emulator.
+func machine(arch string) func() error {
+	return func() error { return vmtest.Probe(arch) }
 }
 
 func command(argv ...string) func() error {
