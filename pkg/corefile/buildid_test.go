@@ -25,7 +25,7 @@ func TestBuildID(t *testing.T) {
 		"none":             {mapped(other), ""},
 		"another's":        {mapped(AppendNote(nil, Note{Name: "Go", Type: ntGNUBuildID, Desc: []byte{1}})), ""},
 		"too long":         {mapped(AppendNote(nil, Note{Name: "GNU", Type: ntGNUBuildID, Desc: make([]byte, maxBuildID+1)})), ""},
-		"cut":              {mapped(id)[:len(mapped(id))-1], ""},
+		"cut":              {mapped(id)[:len(mapped(id))-3], ""},
 		"no ELF":           {[]byte("#!/bin/sh"), ""},
 		"only an ELF mark": {append([]byte("\x7fELF\x02\x01"), make([]byte, 58)...), ""},
 	} {
