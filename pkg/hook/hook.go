@@ -1,5 +1,5 @@
-// Package hook runs one executable when something has changed, in a bare
-// environment and for a limited time.
+// Package hook runs one executable, when something has changed or to hear what it
+// says, in a bare environment and for a limited time.
 //
 // A hook gets nothing that a stranger chose: no arguments, no shell, no
 // inherited variables or descriptors, a fixed PATH. For each key (an id) one
@@ -10,13 +10,14 @@ package hook
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // Path is the search path that every hook gets.
@@ -28,10 +29,30 @@ const killAfter = 2 * time.Second
 // ErrRefused is reported for a file that is there, but is not one to run.
 var ErrRefused = errors.New("not a hook")
 
+// ErrStart is reported for a run that did not begin.
+var ErrStart = errors.New("start")
+
+// Answer is what a run has come to.
+type Answer struct {
+	Status int   // that it exited with, where Err is nil
+	Err    error // it did not begin (ErrStart), was ended by a signal, or had no time left
+}
+
+// Fault says in what a run differs from a good one, or "".
+func (a Answer) Fault() string {
+	switch {
+	case a.Err != nil:
+		return a.Err.Error()
+	case a.Status != 0:
+		return fmt.Sprintf("exit status %d", a.Status)
+	}
+	return ""
+}
+
 // Config says what to run and how.
 type Config struct {
 	Program string        // absolute, as Check gives it
-	Timeout time.Duration // of one run, until TERM
+	Timeout time.Duration // of one run, until TERM; time that this process itself stood still hardly counts
 	Jobs    int           // runs at the same time, over all keys
 	Env     []string      // variables that every run gets besides PATH
 	Keep    string        // of merged runs this variable keeps the value of the first
@@ -41,6 +62,9 @@ type Config struct {
 	// Warn hears of each run that did not end well. It is called from several
 	// goroutines.
 	Warn func(text string)
+	// Answered, if set, hears of every run instead: when it has ended, or else at its
+	// time limit, before anything is done about it.
+	Answered func(key string, a Answer)
 }
 
 // Check gives the absolute path of a program that may serve as a hook: a
@@ -77,6 +101,7 @@ type Runner struct {
 	waiting []string          // keys whose run waits for a free job, first come first
 	jobs    int               // going on
 	closed  bool
+	left    bool          // Close does not wait any more
 	stop    chan struct{} // closed when runs are to end at once
 	idle    *sync.Cond    // signalled when a job ends
 }
@@ -149,9 +174,13 @@ func (r *Runner) dispatch() {
 }
 
 func (r *Runner) job(key string, vars []string) {
-	if err := r.run(vars); err != nil {
-		r.cfg.Warn(fmt.Sprintf("%s: hook for %s: %v", r.cfg.Program, key, err))
-	}
+	r.run(vars, func(a Answer) {
+		if r.cfg.Answered != nil {
+			r.cfg.Answered(key, a)
+		} else if fault := a.Fault(); fault != "" {
+			r.cfg.Warn(fmt.Sprintf("%s: hook for %s: %s", r.cfg.Program, key, fault))
+		}
+	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.jobs--
@@ -168,31 +197,35 @@ func (r *Runner) job(key string, vars []string) {
 
 // Close waits for at most wait until what was asked for is done. What still
 // runs then gets TERM, and KILL two seconds later; the number of runs that
-// were never started is returned. Nothing of the runner is left afterwards.
-// Call it once, after the last Submit.
+// were never started is returned. Nothing of the runner is left afterwards, but for
+// a process that even KILL does not end. Call it once, after the last Submit.
 func (r *Runner) Close(wait time.Duration) (dropped int) {
-	limit := time.AfterFunc(wait, r.abort)
+	limit := time.AfterFunc(wait, func() { r.abort(false) })
 	defer limit.Stop()
+	// Short of an overflow: who waits for ever has time for nothing more.
+	last := time.AfterFunc(max(wait, wait+3*killAfter), func() { r.abort(true) })
+	defer last.Stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for !r.closed && r.jobs > 0 {
 		r.idle.Wait()
 	}
 	r.closed = true
-	for r.jobs > 0 {
+	for r.jobs > 0 && !r.left {
 		r.idle.Wait()
 	}
 	return r.dropped()
 }
 
-// abort ends what runs and lets nothing new begin.
-func (r *Runner) abort() {
+// abort ends what runs and lets nothing new begin; leave ends the waiting for it, too.
+func (r *Runner) abort(leave bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closed {
 		r.closed = true
 		close(r.stop)
 	}
+	r.left = leave
 	r.idle.Broadcast()
 }
 

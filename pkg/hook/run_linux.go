@@ -1,13 +1,14 @@
 package hook
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 func executable(path string) bool { return unix.Access(path, unix.X_OK) == nil }
@@ -35,48 +36,49 @@ func closeOnExecEach() {
 	}
 }
 
-// run runs the hook once.
-func (r *Runner) run(vars []string) error {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
+// run runs the hook once, tells what it has come to, and returns when nothing of
+// it is left.
+func (r *Runner) run(vars []string, answered func(Answer)) {
 	env := append([]string{"PATH=" + Path}, r.cfg.Env...)
-	p, err := os.StartProcess(r.cfg.Program, []string{r.cfg.Program}, &os.ProcAttr{
-		Dir:   "/",
-		Env:   append(env, vars...),
-		Files: []*os.File{null, r.cfg.Output, r.cfg.Output},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
+	group, ended, err := begin(r.cfg.Program, append(env, vars...), r.cfg.Output)
 	if err != nil {
-		return fmt.Errorf("start: %w", cause(err))
+		answered(Answer{Err: fmt.Errorf("%w: %w", ErrStart, cause(err))})
+		return
 	}
-	ended := make(chan error, 1)
-	go func() {
-		st, err := p.Wait()
-		if err == nil && !st.Success() {
-			err = fmt.Errorf("%s", st)
+	a, over := r.wait(ended)
+	answered(a)
+	if !over {
+		end(group, ended)
+	}
+}
+
+// wait waits for a run to end in time. The time is counted in steps, of which
+// one that took long counts as two: this process was stopped meanwhile.
+func (r *Runner) wait(ended <-chan Answer) (a Answer, over bool) {
+	step := max(r.cfg.Timeout/8, 1)
+	tick := time.NewTimer(step)
+	defer tick.Stop()
+	at := time.Now()
+	for left := r.cfg.Timeout; ; {
+		select {
+		case a := <-ended:
+			return a, true
+		case <-r.stop:
+			return Answer{Err: errors.New("stopped: no time left")}, false
+		case now := <-tick.C:
+			left -= min(now.Sub(at), 2*step)
+			at = now
 		}
-		ended <- err
-	}()
-	timeout := time.NewTimer(r.cfg.Timeout)
-	defer timeout.Stop()
-	select {
-	case err := <-ended:
-		return err
-	case <-timeout.C:
-		r.end(p.Pid, ended)
-		return fmt.Errorf("stopped after %v", r.cfg.Timeout)
-	case <-r.stop:
-		r.end(p.Pid, ended)
-		return fmt.Errorf("stopped: no time left")
+		if left <= 0 {
+			return Answer{Err: fmt.Errorf("stopped after %v", r.cfg.Timeout)}, false
+		}
+		tick.Reset(min(step, left))
 	}
 }
 
 // end ends the hook and what it has started in its process group. The group's
 // number stays taken as long as a process of it lives, so no stranger is hit.
-func (r *Runner) end(group int, ended <-chan error) {
+func end(group int, ended <-chan Answer) {
 	_ = unix.Kill(-group, unix.SIGTERM) // ESRCH: it has just ended
 	deadline := time.NewTimer(killAfter)
 	defer deadline.Stop()
