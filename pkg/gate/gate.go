@@ -47,6 +47,7 @@ var needs = []need{
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
 	{"promtool", once(command("promtool", "--version"))},
 	{"vm", once(machine("amd64"))},
+	{"vm-arm64", once(machine("arm64"))},
 }
 
 // Names lists all gates, in the table's order.

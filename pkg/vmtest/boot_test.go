@@ -54,6 +54,21 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestArm64 runs a program of ours on another processor.
+func TestArm64(t *testing.T) {
+	t.Parallel()
+	gate.Need(t, "vm-arm64")
+	got := vmtest.Boot(t, vmtest.Machine{
+		Arch:    "arm64",
+		Script:  "uname -m | stamp\nmodprobe softdog\nwdping -status | stamp\n",
+		Files:   map[string][]byte{"/bin/wdping": vmtest.Program(t, "arm64", "wdping")},
+		Modules: []string{"softdog"},
+	})
+	if got.End != vmtest.Off || !got.Has(`^\[\d+\.\d\d\] aarch64$`) || !got.Has(`\] identity: Software Watchdog$`) {
+		t.Errorf("end %s, events %v\n%s", got.End, got.Events, got.Console)
+	}
+}
+
 // TestPanic is a kernel that ends by itself.
 func TestPanic(t *testing.T) {
 	t.Parallel()
