@@ -112,26 +112,23 @@ func misprint(info *types.Info, call *ast.CallExpr) (bad []string) {
 	if !sig.Variadic() {
 		fixed = 0
 	}
-	for _, a := range call.Args[fixed:] {
-		if at := info.Types[a].Type; !printable(at) {
+	format, isFormat := constantText(info, call, fixed)
+	verbs, odd := "", ""
+	if isFormat {
+		verbs, odd = verbsOf(format)
+	}
+	for i, a := range call.Args[fixed:] {
+		numeric := i < len(verbs) && strings.IndexByte("doxg", verbs[i]) >= 0
+		if at := info.Types[a].Type; !printable(at, numeric) {
 			bad = append(bad, types.ExprString(a)+" is a "+at.String())
 		}
 	}
-	name := ""
-	switch f := call.Fun.(type) {
-	case *ast.Ident:
-		name = f.Name
-	case *ast.SelectorExpr:
-		name = f.Sel.Name
-	}
-	if fixed == 0 || !slices.Contains([]string{"Sprintf", "Fprintf", "Errorf", "Appendf", "Usagef", "Usage"}, name) {
+	if !isFormat {
+		if formats(call) && fixed > 0 {
+			bad = append(bad, "the format is not constant")
+		}
 		return bad
 	}
-	format := info.Types[call.Args[fixed-1]].Value
-	if format == nil || format.Kind() != constant.String {
-		return append(bad, "the format is not constant")
-	}
-	verbs, odd := verbsOf(constant.StringVal(format))
 	if odd != "" {
 		bad = append(bad, "verb "+odd)
 	}
@@ -139,6 +136,30 @@ func misprint(info *types.Info, call *ast.CallExpr) (bad []string) {
 		bad = append(bad, "as many verbs as values wanted")
 	}
 	return bad
+}
+
+// formats tells whether what is called takes a format.
+func formats(call *ast.CallExpr) bool {
+	name := ""
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		name = f.Name
+	case *ast.SelectorExpr:
+		name = f.Sel.Name
+	}
+	return slices.Contains([]string{"Sprintf", "Fprintf", "Errorf", "Appendf", "Usagef", "Usage"}, name)
+}
+
+// constantText is the format of a call, in the last of its fixed arguments.
+func constantText(info *types.Info, call *ast.CallExpr, fixed int) (format string, ok bool) {
+	if fixed == 0 || !formats(call) {
+		return "", false
+	}
+	v := info.Types[call.Args[fixed-1]].Value
+	if v == nil || v.Kind() != constant.String {
+		return "", false
+	}
+	return constant.StringVal(v), true
 }
 
 // verbsOf gives the verbs that take a value, and one that pkg/fmt does not know.
@@ -162,10 +183,13 @@ func verbsOf(format string) (verbs, odd string) {
 	}
 }
 
-// printable tells whether pkg/fmt shows a value of the type. What is any already
-// was looked at where it became that.
-func printable(t types.Type) bool {
+// printable tells whether pkg/fmt shows a value of the type, with a verb for numbers
+// or another. What is any already was looked at where it became that.
+func printable(t types.Type, numeric bool) bool {
 	for _, name := range []string{"Error", "String"} {
+		if numeric {
+			break
+		}
 		obj, _, _ := types.LookupFieldOrMethod(t, true, nil, name)
 		if m, ok := obj.(*types.Func); ok && m.Signature().Params().Len() == 0 && m.Signature().Results().Len() == 1 {
 			return true
@@ -226,6 +250,7 @@ func f(format string, e error, log interface{ Warn(string, ...any) }) {
 	_ = fmt.Errorf(format)
 	_ = fmt.Sprint([]string{"a"})
 	_ = fmt.Sprint(struct{}{})
+	_ = fmt.Sprintf("%s %d", time.Second, time.Second)
 }
 `), 0o600)
 	if err != nil {
@@ -239,11 +264,12 @@ func f(format string, e error, log interface{ Warn(string, ...any) }) {
 	want := []string{
 		":16:6: odd(1) is a x.odd", ":17:6: as many verbs as values wanted", ":18:6: verb t",
 		":19:6: the format is not constant", ":20:6: []string{…} is a []string", ":21:6: struct{}{} is a struct{}",
+		":22:6: time.Second is a time.Duration",
 	}
 	for i := range found {
 		found[i] = strings.TrimPrefix(found[i], file)
 	}
-	if calls != 9 || !slices.Equal(found, want) {
+	if calls != 10 || !slices.Equal(found, want) {
 		t.Errorf("%d calls\nhave %q\nwant %q", calls, found, want)
 	}
 }

@@ -46,7 +46,7 @@ func read(d *rundir.Dir, name string, terms *Terms, r *Record, info *rundir.Info
 	case info.UID != 0 && info.UID != os.Geteuid() && info.UID != terms.Owner:
 		return &Reject{ForeignOwner, fmt.Sprintf("uid %d", info.UID)}
 	case info.Mode&0o002 != 0:
-		return &Reject{Writable, fmt.Sprintf("mode %04o", info.Mode)}
+		return &Reject{Writable, fmt.Sprintf("mode %04o", uint32(info.Mode))}
 	}
 	p := parse{wantID: id}
 	if err := p.whole(b); err != nil {
