@@ -3,7 +3,6 @@ package watchdog
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 )
 
 // A handle is what mdlayher's Device does, and what we do for nodes that it

@@ -16,7 +16,6 @@ package watchdog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -26,6 +25,7 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 )
 
 // DefaultPath is the node of the machine's first watchdog.

@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 )
 
 // kinds names what may lie under a path that should be a device.

@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"runtime"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
 	"vigil/pkg/condition"
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 )
 

@@ -1,10 +1,10 @@
 package watchdog
 
 import (
-	"fmt"
 	"time"
 
 	"vigil/pkg/condition"
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 )
 
