@@ -5,7 +5,7 @@ import "vigil/pkg/cli"
 
 var tool = cli.Tool{
 	Name:     "diagfifo",
-	Synopsis: "diagfifo [flags] DIR | diagfifo send|dump|hold|renew|release [flags] ...",
+	Synopsis: "diagfifo [flags] DIR | diagfifo send|dump|sample|hold|renew|release [flags] ...",
 	Summary:  "Reads commands from DIR/ctl and DIR/ctl.admin and explains a running process, without stopping it.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "told to end, by SIGTERM or by the verb quit"},
@@ -17,7 +17,7 @@ var tool = cli.Tool{
 // subcommands need no server of their own; a directory of such a name is
 // served as ./send.
 var subcommands = map[string]func(env *cli.Env, args []string) int{
-	"send": send, "dump": dump, "hold": take, "renew": renew, "release": release,
+	"send": send, "dump": dump, "sample": sample, "hold": take, "renew": renew, "release": release,
 }
 
 func main() { cli.Main(tool, run) }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"vigil/pkg/cli"
 	"vigil/pkg/control"
+	"vigil/pkg/fmt"
 )
 
 var sendTool = cli.Tool{
@@ -37,13 +37,9 @@ func send(env *cli.Env, args []string) int {
 	if *timeout <= 0 {
 		return env.Usage("-timeout %v: want more than 0", *timeout)
 	}
-	var pairs []control.Pair
-	for _, word := range fs.Args()[2:] {
-		key, value, ok := strings.Cut(word, "=")
-		if !ok {
-			return env.Usage("argument %q: want KEY=VALUE", word)
-		}
-		pairs = append(pairs, control.Pair{Key: key, Value: value})
+	pairs, err := pairsOf(fs.Args()[2:])
+	if err != nil {
+		return env.Usage("%v", err)
 	}
 	answer, data, err := control.Ask(env.Done, *timeout, fs.Arg(0), *admin, fs.Arg(1), pairs)
 	var refusal *control.Refusal
@@ -65,4 +61,17 @@ func send(env *cli.Env, args []string) int {
 	}
 	env.Log.Debug(strings.TrimSpace(line))
 	return env.Print(data)
+}
+
+// pairsOf reads arguments KEY=VALUE.
+func pairsOf(args []string) ([]control.Pair, error) {
+	var pairs []control.Pair
+	for _, word := range args {
+		key, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return nil, cli.Usagef("argument %q: want KEY=VALUE", word)
+		}
+		pairs = append(pairs, control.Pair{Key: key, Value: value})
+	}
+	return pairs, nil
 }

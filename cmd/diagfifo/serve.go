@@ -1,8 +1,10 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"path"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"vigil/pkg/account"
@@ -10,6 +12,7 @@ import (
 	"vigil/pkg/control"
 	"vigil/pkg/explain"
 	"vigil/pkg/flag"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 
@@ -20,6 +23,7 @@ type options struct {
 	hold    string
 	out     string
 	keep    int
+	most    int64 // bytes
 	rate    int
 	group   string
 	socket  bool
@@ -28,13 +32,17 @@ type options struct {
 }
 
 func serve(env *cli.Env, args []string) int {
-	var o options
+	o := options{most: 16 << 20}
 	fs := env.Flags()
 	o.target.add(fs)
 	fs.StringVar(&o.id, "id", "", "`name` of the service in answers and holds (default the name of DIR)")
 	fs.StringVar(&o.hold, "hold", "", "serve hold and release, acting in `DIR`")
 	fs.StringVar(&o.out, "out", "", "keep dumps in `DIR`, as ID_PID_TIME.json")
 	fs.IntVar(&o.keep, "keep", 10, "with -out: the latest `N` dumps stay")
+	fs.Func("max-bytes", "with -out: they have `SIZE` bytes at most, with K, M or G; 0 for no limit (default 16M)", func(s string) (err error) {
+		o.most, err = parseSize(s)
+		return err
+	})
 	fs.StringVar(&o.group, "group", "", "let the group `NAME` use ctl and read the answers")
 	fs.BoolVar(&o.socket, "socket", false, "serve the socket DIR/s, too")
 	fs.IntVar(&o.rate, "rate", 20, "take `N` commands a second from each FIFO, twice as many at once; 0 for no limit")
@@ -80,6 +88,8 @@ func (o *options) config(dir string) (c control.Config, err error) {
 		return c, cli.Usagef("-keep %d: want at least 1", o.keep)
 	case o.present["keep"] && o.out == "":
 		return c, cli.Usagef("-keep: wants -out")
+	case o.present["max-bytes"] && o.out == "":
+		return c, cli.Usagef("-max-bytes: wants -out")
 	case o.rate < 0:
 		return c, cli.Usagef("-rate %d: want at least 0", o.rate)
 	}
@@ -88,7 +98,7 @@ func (o *options) config(dir string) (c control.Config, err error) {
 		return c, err
 	}
 	if o.out != "" {
-		if process.Spool, err = explain.OpenSpool(o.out, o.keep); err != nil {
+		if process.Spool, err = explain.OpenSpool(o.out, o.keep, o.most); err != nil {
 			return c, err
 		}
 	}
@@ -107,6 +117,28 @@ func (o *options) config(dir string) (c control.Config, err error) {
 		c.Verbs = append(c.Verbs, leases.Verbs()...)
 	}
 	return c, nil
+}
+
+// parseSize reads a number of bytes.
+func parseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "KMG")
+	unit := int64(1)
+	switch s[len(digits):] {
+	case "":
+	case "K":
+		unit = 1 << 10
+	case "M":
+		unit = 1 << 20
+	case "G":
+		unit = 1 << 30
+	default:
+		unit = 0
+	}
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if err != nil || n < 0 || unit == 0 {
+		return 0, errors.New("want bytes, as 500K, 16M or 1G")
+	}
+	return n * unit, nil
 }
 
 // baseName is the last component of a path, also of "." and "x/..".

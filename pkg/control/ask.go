@@ -3,10 +3,10 @@ package control
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"time"
 
 	"vigil/pkg/fifo"
+	"vigil/pkg/fmt"
 )
 
 // Ask sends a command to the server of the directory dir and waits for its

@@ -1,12 +1,12 @@
 package control
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"vigil/pkg/fifo"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 
@@ -58,7 +58,7 @@ func ParseCommand(line []byte) (Command, error) {
 	for i, b := range line {
 		if b < 0x20 || b > 0x7e {
 			// Nothing of such a line is believed: not even who wrote it.
-			return c, &SyntaxError{i, fmt.Sprintf("byte %#02x: want 20 to 7e, others as %%XX", b)}
+			return c, &SyntaxError{i, fmt.Sprintf("byte 0x%02x: want 20 to 7e, others as %%XX", b)}
 		}
 	}
 	words := strings.Split(string(line), " ")

@@ -2,13 +2,13 @@ package control
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/fifo"
+	"vigil/pkg/fmt"
 )
 
 // An origin is where commands come from: what they may do, how many a second,

@@ -2,11 +2,11 @@ package control
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 

@@ -11,7 +11,6 @@ package control
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/fifo"
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

@@ -1,9 +1,10 @@
 package control
 
 import (
-	"fmt"
 	"strings"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // Verb is one word that a server understands. The one table of them drives
@@ -102,6 +103,21 @@ func check(verbs []Verb) error {
 	return nil
 }
 
+// Once runs a verb of a table without any server, until done is closed.
+func Once(done <-chan struct{}, verbs []Verb, name string, pairs []Pair) (Reply, error) {
+	for i := range verbs {
+		v := &verbs[i]
+		if v.Name != name {
+			continue
+		}
+		if err := v.fits(pairs); err != nil {
+			return Reply{}, err
+		}
+		return v.Run(Call{pairs, done})
+	}
+	return Reply{}, Refuse(Unknown, "%s: no such verb", name)
+}
+
 // describe is the text of help: what can be asked through which FIFO.
 func describe(verbs []Verb) []byte {
 	width := 0
@@ -115,7 +131,8 @@ func describe(verbs []Verb) []byte {
 		if v.Admin {
 			name = AdminName
 		}
-		b = fmt.Appendf(b, "%-*s  %-9s  %s\n", width, v.Usage(), name, v.Help)
+		usage := v.Usage()
+		b = fmt.Appendf(b, "%s%s  %-9s  %s\n", usage, strings.Repeat(" ", width-len(usage)), name, v.Help)
 	}
 	return b
 }

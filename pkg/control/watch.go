@@ -1,10 +1,10 @@
 package control
 
 import (
-	"fmt"
 	"time"
 
 	"vigil/pkg/fifo"
+	"vigil/pkg/fmt"
 )
 
 // healAfter is how long a FIFO may be missing. Not at once: whoever removes the

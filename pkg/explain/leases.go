@@ -2,13 +2,13 @@ package explain
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"time"
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/control"
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
 )

@@ -5,9 +5,7 @@ package explain
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"strconv"
 	"time"
 
 	"vigil/pkg/boottime"
@@ -30,13 +28,42 @@ type Process struct {
 	Spool *Spool
 }
 
-// Verbs gives status, threads and dump.
+// Verbs gives what everybody may ask. All but the first may wait for a target
+// that hangs.
 func (p *Process) Verbs() []control.Verb {
 	return []control.Verb{
 		{Name: "status", Help: "how the target is, in one line", Run: p.status},
 		{Name: "threads", Help: "its threads: id, state, CPU time, name, wait channel, system call", Slow: true, Run: p.threads},
-		{Name: "dump", Help: "all that can be seen of it without stopping it, as JSON; also in last.dump", Slow: true, Run: p.dump},
+		{Name: "fds", Help: "its open descriptors, and how many of each kind", Slow: true, Run: p.fds},
+		{Name: "maps", Help: "what it has mapped, the largest first", Slow: true, Run: p.maps},
+		{Name: "limits", Help: "its resource limits, and how much of them is used", Slow: true, Run: p.limits},
+		{
+			Name: "sample", Slow: true, Limit: SpanMax + 10*time.Second, Run: p.sample,
+			Keys: []control.Key{{Name: "hz", Hint: "N"}, {Name: "for", Hint: "DURATION"}},
+			Help: "count what its threads do, as folded lines for a flame graph",
+		},
+		{
+			Name: "dump", Slow: true, Run: p.dump,
+			Keys: []control.Key{{Name: "level", Hint: "light|full"}, {Name: "threads", Hint: "N"}, {Name: "smaps", Hint: "yes"}},
+			Help: "all that can be seen of it without stopping it, as JSON; also in last.dump",
+		},
 	}
+}
+
+// look finds the target, lets read look at it, and makes sure that all of it was
+// one process.
+func (p *Process) look(read func(st procfs.Stat, r *control.Reply) error) (control.Reply, error) {
+	var r control.Reply
+	st, err := p.Target.find()
+	if err != nil {
+		return r, err
+	}
+	r.Add("pid", st.PID)
+	err = read(st, &r)
+	if now, bad := procfs.ReadStat(st.PID); bad == nil && !same(st, now) {
+		err = control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
+	}
+	return r, gone(err)
 }
 
 // stateWords are the states of proc(5), in the words of ps(1) where it has some.
@@ -89,101 +116,6 @@ func (p *Process) status(control.Call) (control.Reply, error) {
 	return r, nil
 }
 
-// threadsMax bounds how many threads are looked at: 30 µs each.
-const threadsMax = 256
-
-// thread is what can be seen of one.
-type thread struct {
-	tid                  int
-	stat                 procfs.Stat
-	wchan                string // "" when it runs, or is hidden
-	call                 procfs.Syscall
-	errStat, errW, errSC error
-}
-
-// eachThread looks at the first threadsMax threads. total is how many there
-// are; visited fewer when done was closed.
-func eachThread(done <-chan struct{}, pid int, visit func(thread)) (total, visited int, err error) {
-	tids, err := procfs.Tasks(pid)
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, tid := range tids[:min(len(tids), threadsMax)] {
-		select {
-		case <-done:
-			return len(tids), visited, nil
-		default:
-		}
-		t := thread{tid: tid}
-		t.stat, t.errStat = procfs.ReadTaskStat(pid, tid)
-		if t.errStat == nil {
-			t.wchan, t.errW = procfs.Wchan(pid, tid)
-			t.call, t.errSC = procfs.ReadSyscall(pid, tid)
-		}
-		visit(t)
-		visited++
-	}
-	return len(tids), visited, nil
-}
-
-// callWord is what a thread does in the kernel, for people: the number of the
-// system call, or "running" or "user".
-func callWord(c procfs.Syscall) string {
-	switch {
-	case c.Running:
-		return "running"
-	case c.Nr < 0:
-		return "user"
-	}
-	return strconv.FormatInt(c.Nr, 10)
-}
-
-func (p *Process) threads(c control.Call) (control.Reply, error) {
-	var r control.Reply
-	st, err := p.Target.find()
-	if err != nil {
-		return r, err
-	}
-	b := []byte("TID\tSTATE\tCPU_MS\tNAME\tWCHAN\tSYSCALL\n")
-	total, visited, err := eachThread(c.Done, st.PID, func(t thread) {
-		if t.errStat != nil {
-			return // ended meanwhile
-		}
-		wchan, call := t.wchan, "-"
-		if wchan == "" {
-			wchan = "-"
-		}
-		if t.errSC == nil {
-			call = callWord(t.call)
-		}
-		b = fmt.Appendf(b, "%d\t%s\t%d\t%s\t%s\t%s\n", t.tid, stateWord(t.stat.State),
-			ticksMS(t.stat.UTime+t.stat.STime), cli.Escape(t.stat.Comm), cli.Escape(wchan), call)
-	})
-	if err == nil {
-		err = p.unchanged(st)
-	}
-	if err != nil {
-		return r, gone(err)
-	}
-	r.Add("pid", st.PID)
-	r.Add("threads", total)
-	if visited < total {
-		r.Add("truncated", true)
-	}
-	r.Data = b
-	return r, nil
-}
-
-// unchanged says whether the pid still belongs to the process that was found:
-// otherwise all that was read since may be of two processes.
-func (p *Process) unchanged(st procfs.Stat) error {
-	now, err := procfs.ReadStat(st.PID)
-	if err == nil && !same(st, now) {
-		err = control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
-	}
-	return err
-}
-
 // gone gives the code Gone to an error that says so.
 func gone(err error) error {
 	var refusal *control.Refusal
@@ -191,39 +123,4 @@ func gone(err error) error {
 		return control.Refuse(control.Gone, "%v", err)
 	}
 	return err
-}
-
-func (p *Process) dump(c control.Call) (control.Reply, error) {
-	var r control.Reply
-	st, err := p.Target.find()
-	if err != nil {
-		return r, err
-	}
-	now := time.Now()
-	text, err := Dump(c.Done, p.ID, st, now)
-	if err != nil {
-		return r, err
-	}
-	r.Add("pid", st.PID)
-	r.Data, r.Save = text, control.DumpName
-	if p.Spool == nil {
-		return r, nil
-	}
-	name, err := p.Spool.Keep(p.ID, st.PID, now, text)
-	if err != nil {
-		// The answer itself is worth more than the copy that could not be kept.
-		r.Add("not_kept", err)
-		return r, nil
-	}
-	r.Add("kept", name)
-	return r, nil
-}
-
-// DumpTarget is Dump of the process that t means now.
-func DumpTarget(done <-chan struct{}, id string, t *Target) ([]byte, error) {
-	st, err := t.find()
-	if err != nil {
-		return nil, err
-	}
-	return Dump(done, id, st, time.Now())
 }

@@ -50,6 +50,12 @@ func child(t *testing.T, argv ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	startChild(t, cmd)
+	return cmd
+}
+
+func startChild(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,17 +63,16 @@ func child(t *testing.T, argv ...string) *exec.Cmd {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return cmd
 }
 
-// patience bounds every wait for something that has to happen.
-const patience = 30 * time.Second
+// generous bounds every wait for something that has to happen.
+const generous = 30 * time.Second
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(generous); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
+			t.Fatalf("%s: not within %v", what, generous)
 		}
 	}
 }
@@ -77,10 +82,15 @@ type parsed map[string]any
 
 func dumpOf(t *testing.T, target *Target) parsed {
 	t.Helper()
-	text, err := DumpTarget(nil, "svc", target)
+	text, _, err := (&Process{ID: "svc", Target: target}).Dump(nil, Extent{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parse(t, text)
+}
+
+func parse(t *testing.T, text []byte) parsed {
+	t.Helper()
 	if text[len(text)-1] != '\n' || strings.Count(string(text), "\n") != 1 {
 		t.Error("not one line")
 	}
@@ -168,7 +178,7 @@ func TestDumpZombie(t *testing.T) {
 	p := dumpOf(t, target)
 	p.want(t, parsed{"process.state": "zombie", "process.executable.path": nil, "process.command": nil})
 	_ = cmd.Wait()
-	_, err := DumpTarget(nil, "svc", target)
+	_, _, err := (&Process{Target: target}).Dump(nil, Extent{})
 	var refusal *control.Refusal
 	if !errors.As(err, &refusal) || refusal.Code != control.Gone {
 		t.Errorf("after its end: %v", err)
@@ -210,7 +220,7 @@ func TestDumpOfMany(t *testing.T) {
 	}
 	over := make(chan struct{})
 	close(over)
-	text, err := DumpTarget(over, "svc", target)
+	text, _, err := (&Process{Target: target}).Dump(over, Extent{})
 	if err != nil || !strings.Contains(string(text), `"threads":[],`) || !strings.Contains(string(text), `"truncated":true`) {
 		t.Errorf("given up: %.200s, %v", text, err)
 	}
@@ -218,7 +228,7 @@ func TestDumpOfMany(t *testing.T) {
 	if lines := strings.Count(string(r.Data), "\n"); err != nil || lines != threadsMax+1 {
 		t.Errorf("threads: %d lines, %v", lines, err)
 	}
-	if truncated, _ := control.Find(r.Pairs, "truncated"); truncated != "true" {
+	if truncated, _ := control.Find(r.Pairs, "truncated"); truncated != "yes" {
 		t.Errorf("threads: %v", r.Pairs)
 	}
 }

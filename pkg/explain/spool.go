@@ -2,7 +2,6 @@ package explain
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/jsonline"
 	"vigil/pkg/rundir"
@@ -19,16 +19,18 @@ import (
 type Spool struct {
 	dir  *rundir.Dir
 	keep int
+	most int64 // bytes
 }
 
 // OpenSpool opens a directory, trusted as rundir says, to keep the latest keep
-// dumps of each id in it, at least 1.
-func OpenSpool(path string, keep int) (*Spool, error) {
+// dumps of each id in it, as far as they have no more than most bytes together;
+// the very latest always. A most of 0 is no limit.
+func OpenSpool(path string, keep int, most int64) (*Spool, error) {
 	dir, err := rundir.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return &Spool{dir, max(1, keep)}, nil
+	return &Spool{dir, max(1, keep), most}, nil
 }
 
 // stamp writes a time as 20060102T150405.000Z: fixed in width, so that names
@@ -48,8 +50,9 @@ func isStamp(s string) bool {
 	return strings.Map(shape, s) == "00000000T000000.000Z"
 }
 
-// Keep writes a dump, and removes the oldest of id beyond the limit. The name
-// that is given back is that of the file.
+// Keep writes a dump, and removes the oldest of id beyond the limits. The name
+// that is given back is that of the file; there may be one and yet an error,
+// when older ones could not be removed.
 func (s *Spool) Keep(id string, pid int, now time.Time, text []byte) (name string, err error) {
 	for range 100 {
 		name = fmt.Sprintf("%s_%d_%s.json", id, pid, stamp(now))
@@ -72,9 +75,19 @@ func (s *Spool) prune(id string) error {
 	if err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !isDump(name, id) || !s.ours(name) })
+	names = slices.DeleteFunc(names, func(name string) bool { return !isDump(name, id) })
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(when(b), when(a)) })
-	for _, name := range names[min(len(names), s.keep):] {
+	kept, bytes := 0, int64(0)
+	for _, name := range names {
+		size, ours := s.ours(name)
+		if !ours {
+			continue
+		}
+		kept++
+		bytes += size
+		if kept <= s.keep && (s.most == 0 || bytes <= s.most) || kept == 1 {
+			continue
+		}
 		if err := s.dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -82,13 +95,14 @@ func (s *Spool) prune(id string) error {
 	return nil
 }
 
-func (s *Spool) ours(name string) bool {
+// ours says whether the file is one that Keep could have made.
+func (s *Spool) ours(name string) (size int64, yes bool) {
 	f, info, err := s.dir.OpenFile(name, os.O_RDONLY)
 	if err != nil {
-		return false
+		return 0, false
 	}
 	f.Close()
-	return info.UID == os.Geteuid() && info.Nlink == 1
+	return info.Size, info.UID == os.Geteuid() && info.Nlink == 1
 }
 
 // isDump says whether name is one that Keep gives for id.

@@ -41,7 +41,7 @@ func TestSpool(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenSpool(dir, 2)
+	s, err := OpenSpool(dir, 2, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,5 +77,28 @@ func TestSpool(t *testing.T) {
 	}
 	if len(left) > 0 {
 		t.Errorf("left beyond the limit: %v", left)
+	}
+}
+
+// TestSpoolBytes: the oldest go until the rest fits; the latest stays, however
+// large it is.
+func TestSpoolBytes(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenSpool(dir, 10, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.dir.Close()
+	at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	for i, tt := range []struct{ size, left int }{{40, 1}, {40, 2}, {40, 2}, {20, 3}, {500, 1}, {10, 1}, {10, 2}} {
+		if _, err := s.Keep("a", 7, at.Add(time.Duration(i)*time.Second), make([]byte, tt.size)); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) != tt.left {
+			t.Errorf("after %d: %v, %v, want %d", i, list, err, tt.left)
+		}
 	}
 }

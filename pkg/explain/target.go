@@ -2,7 +2,6 @@ package explain
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 
 	"vigil/pkg/control"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/rundir"
 )

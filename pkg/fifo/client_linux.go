@@ -2,11 +2,12 @@ package fifo
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Errors of a Client to test for with errors.Is, besides those of the system
@@ -72,7 +73,7 @@ func (c *Client) dial(path, name, replies string) error {
 	if _, err := unix.Getrandom(secret[:], 0); err != nil {
 		return fmt.Errorf("getrandom: %w", err)
 	}
-	c.id = fmt.Sprintf("%x", secret)
+	c.id = fmt.Sprintf("%x", secret[:])
 	if err := unix.Mkfifoat(c.dir, c.id, 0o600); err != nil {
 		return fmt.Errorf("%s: mkfifo: %w", where, err)
 	}

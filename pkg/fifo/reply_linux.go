@@ -2,12 +2,12 @@ package fifo
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 

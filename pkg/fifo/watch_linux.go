@@ -2,11 +2,12 @@ package fifo
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Watcher tells when it is time for Heal, so that an idle server sleeps. Wait

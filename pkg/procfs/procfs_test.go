@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-const statTail = " S 1 2 3 34816 -1 4194560 9 9 9 9 120 34 -5 6 20 -5 7 0 123456 18446744073709551615 -3"
+const statTail = " S 1 2 3 34816 -1 4194560 9 8 7 6 120 34 -5 6 20 -5 7 0 123456 18446744073709551615 -3"
 
 func TestParseStat(t *testing.T) {
-	want := Stat{State: 'S', PID: 42, PPID: 1, PGRP: 2, Session: 3, TTY: 34816, TPGID: -1, Flags: 4194560, UTime: 120, STime: 34,
+	want := Stat{State: 'S', PID: 42, PPID: 1, PGRP: 2, Session: 3, TTY: 34816, TPGID: -1, Flags: 4194560, MinFlt: 9, MajFlt: 7, UTime: 120, STime: 34,
 		CUTime: -5, CSTime: 6, Priority: 20, Nice: -5, Threads: 7, StartTime: 123456, VSize: math.MaxUint64, RSS: -3}
 	for name, comm := range map[string]string{
 		"plain": "cat", "spaces": "tmux: server", "parentheses": ") R 1 (", "newline": "a\nb", "empty": "", "bytes": "\xff\x1b[2J",

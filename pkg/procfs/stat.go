@@ -17,6 +17,8 @@ type Stat struct {
 	TTY       int
 	TPGID     int
 	Flags     uint64 // PF_* of include/linux/sched.h
+	MinFlt    uint64 // page faults without I/O
+	MajFlt    uint64 // and with
 	UTime     uint64 // ticks, as all times here: see TicksPerSecond
 	STime     uint64
 	CUTime    int64 // of waited-for children
@@ -67,7 +69,7 @@ func ParseStat(b []byte) (Stat, error) {
 	return Stat{
 		PID: pid, Comm: string(b[open+1 : end]), State: state[0],
 		PPID: int(v[0]), PGRP: int(v[1]), Session: int(v[2]), TTY: int(v[3]), TPGID: int(v[4]), Flags: uint64(v[5]),
-		UTime: uint64(v[10]), STime: uint64(v[11]), CUTime: v[12], CSTime: v[13],
+		MinFlt: uint64(v[6]), MajFlt: uint64(v[8]), UTime: uint64(v[10]), STime: uint64(v[11]), CUTime: v[12], CSTime: v[13],
 		Priority: int(v[14]), Nice: int(v[15]), Threads: int(v[16]),
 		StartTime: uint64(v[18]), VSize: uint64(v[19]), RSS: v[20],
 	}, nil

@@ -7,7 +7,6 @@ package socket
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/rundir"
 )
 
