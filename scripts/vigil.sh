@@ -29,6 +29,8 @@ misuse() {
 	exit 100
 }
 
+has() { command -v "$1" >/dev/null 2>&1; }
+
 # is_id TEXT: may it be the id of a service, and part of the name of a file?
 is_id() {
 	case $1 in
@@ -117,6 +119,19 @@ now() {
 
 # nap is a fifth of a second, or a second where sleep knows no fractions.
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
+
+# bounded SECONDS COMMAND...: in the background, so that a signal is heard at
+# once; whoever traps one ends $child.
+bounded() {
+	bound=$1
+	shift
+	timeout -k 1 "$bound" "$@" </dev/null &
+	child=$!
+	code=0
+	wait "$child" || code=$?
+	child=''
+	return "$code"
+}
 
 # process PID: its state into $state and the time of its start, which tells it
 # from another one of that number, into $started; fails if there is none, or

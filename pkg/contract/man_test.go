@@ -174,3 +174,30 @@ func TestWrongUsage(t *testing.T) {
 		}
 	}
 }
+
+var helpScriptExit = regexp.MustCompile(`(?:: |; |\b)(0|1|100|111) `)
+
+// TestScriptPages holds the page of each script for users to what the script
+// says of itself.
+func TestScriptPages(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(root, "scripts/*.8"))
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("pages %q %v", pages, err)
+	}
+	for _, file := range pages {
+		script := strings.TrimSuffix(file, ".8")
+		p := parsePage(read(t, filepath.Join("scripts", filepath.Base(file))))
+		help := run(t, nil, script, "-h").stdout
+		said, codes, ok := strings.Cut(strings.ReplaceAll(help, "\n", " "), "exit status: ")
+		if !ok {
+			t.Errorf("%s -h: %q", script, help)
+		}
+		flags := without(harvest(strings.ReplaceAll(said, "  -", "\n  -"), helpFlag), "h")
+		if got := p.flags(); !slices.Equal(got, flags) {
+			t.Errorf("%s: flags %q, its page %q", script, flags, got)
+		}
+		if got, want := harvest(p.text["EXIT STATUS"], pageExit), harvest(codes, helpScriptExit); !slices.Equal(got, want) {
+			t.Errorf("%s: exit codes %q, its page %q", script, want, got)
+		}
+	}
+}

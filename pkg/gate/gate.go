@@ -45,6 +45,8 @@ var needs = []need{
 	{"shellcheck", once(command("shellcheck", "--version"))},
 	{"shfmt", once(command("shfmt", "--version"))},
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
+	{"runit", once(command("chpst", "true"))},
+	{"s6", once(command("s6-setsid", "true"))},
 	{"promtool", once(command("promtool", "--version"))},
 	{"vm", once(machine("amd64"))},
 	{"vm-arm64", once(machine("arm64"))},
