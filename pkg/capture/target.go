@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vigil/pkg/procfs"
+	"vigil/pkg/spool"
 )
 
 // Target is a process that may be captured. The caller closes it.
@@ -185,18 +186,4 @@ func (d denial) reason() string {
 }
 
 // Name is the file name for a core of this process, taken at that time.
-func (t *Target) Name(at time.Time) string {
-	comm := []byte(t.Comm)
-	for i, c := range comm {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
-		case i > 0 && (c == '-' || c == '.'):
-		default:
-			comm[i] = '_'
-		}
-	}
-	if len(comm) == 0 {
-		comm = []byte("_")
-	}
-	return string(comm) + "_" + strconv.Itoa(t.PID) + "_" + at.UTC().Format("20060102T150405Z") + ".core"
-}
+func (t *Target) Name(at time.Time) string { return spool.Base(t.Comm, t.PID, at) + ".core" }

@@ -39,6 +39,7 @@ type Info struct {
 	UID     int
 	Mode    fs.FileMode
 	Size    int64
+	Disk    int64 // bytes that its data takes; holes take none
 	ModTime time.Time
 	Dev     uint64
 	Ino     uint64
@@ -345,6 +346,7 @@ func info(st *unix.Stat_t) Info {
 		UID:     int(st.Uid),
 		Mode:    fs.FileMode(st.Mode & 0o777),
 		Size:    st.Size,
+		Disk:    st.Blocks * 512,
 		ModTime: time.Unix(st.Mtim.Unix()),
 		Dev:     st.Dev,
 		Ino:     st.Ino,

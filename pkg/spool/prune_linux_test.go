@@ -1,0 +1,70 @@
+package spool
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/pkg/rundir"
+)
+
+func TestPrune(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, size int) {
+		if err := os.WriteFile(filepath.Join(path, name), make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, base := range []string{"a_1_20260301T000000Z", "a_2_20260301T000001Z", "a_3_20260301T000002Z"} {
+		write(base+".core", 10000)
+		write(base+".json", 100)
+	}
+	write("a_4_20260301T000003Z.core.gz", 5000)
+	// What looks like ours and is not, or the other way round.
+	write("notes.txt", 1)
+	write("a_1_20260301T000000Z.core.bak", 1)
+	if err := os.Symlink("notes.txt", filepath.Join(path, "a_5_20200301T000000Z.core")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(path, "a_6_20200301T000000Z.core"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write("a_7_20200301T000000Z.core", 1)
+	if err := os.Link(filepath.Join(path, "a_7_20200301T000000Z.core"), filepath.Join(path, "link")); err != nil {
+		t.Fatal(err)
+	}
+	write("a_8_20200301T000000Z.core", 1)
+	if err := os.Chmod(filepath.Join(path, "a_8_20200301T000000Z.core"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := rundir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	gone, err := Prune(dir, Limits{Keep: 2})
+	if err != nil || len(gone) != 2 || gone[0].Base != "a_1_20260301T000000Z" || gone[1].Base != "a_2_20260301T000001Z" {
+		t.Errorf("gone: %v, %v", gone, err)
+	}
+	if gone[0].Disk < 10100 || gone[0].Size != 10000 || gone[0].UID != os.Getuid() {
+		t.Errorf("%+v", gone[0])
+	}
+	names, err := dir.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	want := []string{
+		"a_1_20260301T000000Z.core.bak", "a_3_20260301T000002Z.core", "a_3_20260301T000002Z.json", "a_4_20260301T000003Z.core.gz",
+		"a_5_20200301T000000Z.core", "a_6_20200301T000000Z.core", "a_7_20200301T000000Z.core", "a_8_20200301T000000Z.core", "link", "notes.txt",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("left: %q\nwant: %q", names, want)
+	}
+}
