@@ -29,6 +29,12 @@ func Tasks(pid int) ([]int, error) {
 	return tids, nil
 }
 
+// Comm returns the name of the thread; at most 15 bytes, of any kind.
+func Comm(pid, tid int) (string, error) {
+	b, err := readWhole(pid, taskPath(tid, "comm"), maxSmall)
+	return strings.TrimSuffix(string(b), "\n"), err
+}
+
 // Wchan returns the kernel function in which the thread sleeps; empty when it
 // runs, or when the kernel hides it from this reader.
 func Wchan(pid, tid int) (string, error) {
