@@ -1,0 +1,152 @@
+package capture
+
+import (
+	"slices"
+	"time"
+
+	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
+	"vigil/pkg/unwind"
+)
+
+const (
+	// What of a stack is copied: 256 frames rarely take more. Of many threads
+	// less, so that the copies together stay small.
+	stackLimit = 256 << 10
+	stackFloor = 16 << 10
+	stackTotal = 64 << 20
+
+	stackUsual = 16 << 10 // what memory is made ready for before the stop
+	redZone    = 128      // below the stack pointer, in use by leaf functions (x86-64 ABI)
+)
+
+// Machine is the e_machine of the processes that can be captured here.
+const Machine = machine
+
+// Snapshot is what is known of the threads of a process at one moment, without
+// the rest of its memory.
+type Snapshot struct {
+	Threads []StackCopy
+	LeftOut []Unstopped
+	Maps    []procfs.Mapping // without the counts of smaps
+	Time    time.Time        // of the stop
+	BootMS  int64
+	Pause   time.Duration
+}
+
+// StackCopy is one thread that stood.
+type StackCopy struct {
+	TID    int
+	Signal int    // whose delivery the stop interrupted, or that stopped it
+	Regs   []byte // pr_reg of the machine
+
+	// Stack is the used part of the stack, from a little below the stack pointer,
+	// cut where it is long; behind it that of the stack which a signal interrupted,
+	// if its handler has another.
+	Stack []unwind.Piece
+}
+
+// Unstopped is a thread that did not stop; PC and SP are 0 where the kernel
+// does not tell them.
+type Unstopped struct {
+	ptrace.LeftOut
+	PC, SP uint64
+}
+
+// Snapshot stops all threads, copies their registers and stacks, and lets them
+// go: some ten microseconds for each thread. A thread that hangs in the kernel
+// (state D) is waited for a tenth of a second at most. The errors are those of
+// Open; however it ends, the target goes on.
+func (t *Target) Snapshot() (*Snapshot, error) {
+	snap := &Snapshot{}
+	arena := newArena(t.status.Threads)
+	err := ptrace.Run(func() (err error) {
+		snap.Pause, err = t.hold(func(s *ptrace.Session, m *moment) error {
+			return snap.take(t.PID, m, arena)
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return snap, nil
+}
+
+// take copies what belongs to the moment m.
+func (snap *Snapshot) take(pid int, m *moment, a *arena) error {
+	mem, err := ptrace.OpenMemory(m.id())
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	if snap.Maps, err = procfs.ReadMaps(m.id()); err != nil {
+		return err
+	}
+	snap.Time, snap.BootMS = m.time, m.bootMS
+	limit := min(stackLimit, max(stackFloor, stackTotal/len(m.threads)))
+	for _, th := range m.threads {
+		c := StackCopy{TID: th.tid, Signal: th.signal, Regs: th.regs[0]}
+		sp, ok := unwind.StackPointer(machine, c.Regs)
+		for ok && len(c.Stack) < 2 {
+			start, end := stackRange(snap.Maps, sp, limit)
+			p := unwind.Piece{Base: start, Bytes: a.take(int(end - start))}
+			n, _ := mem.ReadAt(p.Bytes, int64(start))
+			p.Bytes = p.Bytes[:n]
+			c.Stack = append(c.Stack, p)
+			sp, ok = unwind.Interrupted(machine, p)
+		}
+		snap.Threads = append(snap.Threads, c)
+	}
+	for _, l := range m.leftOut {
+		u := Unstopped{LeftOut: l}
+		if call, err := procfs.ReadSyscall(pid, l.TID); err == nil {
+			u.PC, u.SP = call.PC, call.SP
+		}
+		snap.LeftOut = append(snap.LeftOut, u)
+	}
+	return nil
+}
+
+// stackRange is the used part of the stack with the stack pointer sp, empty if
+// that points nowhere.
+func stackRange(maps []procfs.Mapping, sp uint64, limit int) (start, end uint64) {
+	m := mappingAt(maps, sp)
+	if m == nil || m.Perm[0] != 'r' {
+		return 0, 0
+	}
+	start = max(m.Start, sp-min(sp, redZone)) &^ 7
+	return start, min(m.End, start+uint64(limit))
+}
+
+func mappingAt(maps []procfs.Mapping, addr uint64) *procfs.Mapping {
+	i, _ := slices.BinarySearchFunc(maps, addr, func(m procfs.Mapping, a uint64) int {
+		if m.End <= a {
+			return -1
+		}
+		return 1
+	})
+	if i == len(maps) || addr < maps[i].Start {
+		return nil
+	}
+	return &maps[i]
+}
+
+// arena is memory that is there already when the target stands.
+type arena struct{ free []byte }
+
+func newArena(threads int) *arena {
+	a := &arena{make([]byte, min((threads+16)*stackUsual, stackTotal))}
+	for i := 0; i < len(a.free); i += int(procfs.PageSize) {
+		a.free[i] = 1
+	}
+	return a
+}
+
+func (a *arena) take(n int) []byte {
+	if n > len(a.free) {
+		return make([]byte, n)
+	}
+	b := a.free[:n:n]
+	a.free = a.free[n:]
+	return b
+}
