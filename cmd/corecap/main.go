@@ -17,7 +17,7 @@ import (
 
 var tool = cli.Tool{
 	Name:     "corecap",
-	Synopsis: "corecap [flags] PID",
+	Synopsis: "corecap [flags] PID | corecap stacks [flags] PID|CORE",
 	Summary:  "Captures an ELF core of a live process, which goes on afterwards.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "the core is complete"},
@@ -28,7 +28,13 @@ var tool = cli.Tool{
 
 func main() { cli.Main(tool, run) }
 
+// subcommands do something else than capture.
+var subcommands = map[string]func(env *cli.Env, args []string) int{"stacks": printStacks}
+
 func run(env *cli.Env, args []string) int {
+	if len(args) > 0 && subcommands[args[0]] != nil {
+		return subcommands[args[0]](env, args[1:])
+	}
 	fs := env.Flags()
 	out := fs.String("o", "", "write the core to `FILE`, or to stdout for - (default COMM_PID_TIME.core in the current directory)")
 	force := fs.Bool("force", false, "also capture a process that is not dumpable")

@@ -41,6 +41,7 @@ var needs = []need{
 	{"gdb", once(command("gdb", "--version"))},
 	{"strace", once(command("strace", "-V"))},
 	{"elfutils", once(command("eu-stack", "--version"))},
+	{"python3", once(command("python3", "--version"))},
 	{"binutils", once(command("readelf", "--version"))},
 	{"shellcheck", once(command("shellcheck", "--version"))},
 	{"shfmt", once(command("shfmt", "--version"))},

@@ -1,0 +1,386 @@
+package stacks
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"vigil/pkg/capture"
+	"vigil/pkg/gate"
+	"vigil/pkg/procfs"
+	"vigil/pkg/unwind"
+)
+
+var targetDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if targetDir != "" {
+		os.RemoveAll(targetDir)
+	}
+	os.Exit(code)
+}
+
+// buildTarget compiles testdata/target.c once.
+var buildTarget = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "stacks")
+	if err != nil {
+		return "", err
+	}
+	targetDir = dir
+	path := filepath.Join(dir, "target")
+	out, err := exec.Command("gcc", "-O1", "-g", "-fno-inline", "-pthread", "-o", path, "testdata/target.c").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("gcc: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+// target starts the program of testdata and waits until it is ready.
+func target(t *testing.T, args ...string) (pid int) {
+	t.Helper()
+	gate.Need(t, "gcc", "ptrace")
+	path, err := buildTarget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid = launch(t, exec.Command(path, args...))
+	await(t, "its rest", func() bool {
+		st, err := procfs.ReadStatus(pid)
+		return err == nil && st.State == 'S'
+	})
+	return pid
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// launch starts a program and waits for its line "ready".
+func launch(t *testing.T, cmd *exec.Cmd) (pid int) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+	})
+	for s := bufio.NewScanner(out); s.Scan(); {
+		if s.Text() == "ready" {
+			return cmd.Process.Pid
+		}
+	}
+	t.Fatalf("%v did not get ready", cmd.Args)
+	return 0
+}
+
+// freeze makes all threads stay where they are, for whoever looks.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	syscall.Kill(pid, syscall.SIGSTOP)
+	await(t, "SIGSTOP", func() bool {
+		st, err := procfs.ReadStatus(pid)
+		return err == nil && st.State == 'T'
+	})
+}
+
+func live(t *testing.T, pid int) *Process {
+	t.Helper()
+	target, err := capture.Open(pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	p, err := Live(target, DefaultLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// lines renders the stacks, by thread: "address function".
+func lines(p *Process) map[int][]string {
+	out := map[int][]string{}
+	for _, t := range p.Threads {
+		out[t.TID] = []string{}
+		for _, f := range t.Frames {
+			out[t.TID] = append(out[t.TID], fmt.Sprintf("%#x %s", f.PC, f.Func))
+		}
+	}
+	return out
+}
+
+var (
+	euThread = regexp.MustCompile(`^TID (\d+):`)
+	euFrame  = regexp.MustCompile(`^#\d+ +0x0*([0-9a-f]+)(?: +- 1)?(?: ([^ ]+))?$`)
+)
+
+// euStack is the same by eu-stack(1).
+func euStack(t *testing.T, pid int) map[int][]string {
+	t.Helper()
+	// It leaves with 1 where it did not find the end of a stack.
+	text, err := exec.Command("eu-stack", "-r", "-p", strconv.Itoa(pid)).Output()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		t.Fatal(err)
+	}
+	out := map[int][]string{}
+	tid := 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if m := euThread.FindStringSubmatch(line); m != nil {
+			tid, _ = strconv.Atoi(m[1])
+			out[tid] = []string{}
+		} else if m := euFrame.FindStringSubmatch(line); m != nil {
+			name, _, _ := strings.Cut(m[2], "@") // without the version
+			out[tid] = append(out[tid], fmt.Sprintf("0x%s %s", m[1], name))
+		}
+	}
+	return out
+}
+
+func same(t *testing.T, ours, theirs map[int][]string) {
+	t.Helper()
+	frames := 0
+	for tid, want := range theirs {
+		got := ours[tid]
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("thread %d:\n%s\nwant:\n%s", tid, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		frames += len(want)
+	}
+	if len(ours) != len(theirs) || frames < 3*len(theirs) {
+		t.Errorf("%d threads, want %d; %d frames", len(ours), len(theirs), frames)
+	}
+}
+
+// Frame by frame what eu-stack says, of programs in C and of an interpreter.
+func TestElfutilsAgree(t *testing.T) {
+	gate.Need(t, "elfutils", "gcc", "ptrace")
+	for _, c := range []struct {
+		args []string
+		want string // functions, innermost first
+	}{
+		{[]string{"threads", "50"}, ""},
+		{[]string{"threads", "999"}, ""},
+		{[]string{"signal"}, "handler __restore_rt syscall interrupted"},
+		{[]string{"altstack"}, "handler __restore_rt syscall interrupted"},
+		{[]string{"jit"}, "called  jit main"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			pid := target(t, c.args...)
+			freeze(t, pid)
+			p := live(t, pid)
+			same(t, lines(p), euStack(t, pid))
+			var functions []string
+			for _, f := range p.Threads[0].Frames {
+				functions = append(functions, f.Func)
+			}
+			if got := strings.Join(functions, " "); !strings.Contains(got, c.want) || !strings.HasSuffix(got, " main __libc_start_call_main __libc_start_main _start") {
+				t.Errorf("functions: %s", got)
+			}
+			for _, th := range p.Threads {
+				if th.End != unwind.Complete {
+					t.Errorf("thread %d ends: %s", th.TID, th.End)
+				}
+			}
+			if last := p.Threads[len(p.Threads)-1]; c.args[0] == "threads" && !strings.HasPrefix(last.Comm, "worker ") {
+				t.Errorf("name %q", last.Comm)
+			}
+		})
+	}
+}
+
+func TestPython(t *testing.T) {
+	gate.Need(t, "elfutils", "python3", "ptrace")
+	pid := launch(t, exec.Command("python3", "-c", `
+import sys, threading, time
+b = threading.Barrier(9)
+def f(n):
+    if n: return f(n - 1)
+    b.wait()
+    time.sleep(600)
+for i in range(8): threading.Thread(target=f, args=(i,), daemon=True).start()
+b.wait()
+print("ready", flush=True)
+time.sleep(600)
+`))
+	freeze(t, pid)
+	p := live(t, pid)
+	same(t, lines(p), euStack(t, pid))
+	if len(p.Threads) != 9 {
+		t.Errorf("%d threads", len(p.Threads))
+	}
+}
+
+// goServer builds testdata/goserver.
+func goServer(t *testing.T, flags ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "goserver")
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./testdata/goserver")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	return path
+}
+
+// A Go program has no call frame information for its runtime's last frames, and
+// eu-stack goes astray there; up to them it says the same. gdb, which reads the
+// debugging information, names each of our frames, and those inlined besides.
+func TestGoServer(t *testing.T) {
+	gate.Need(t, "elfutils", "gdb", "ptrace")
+	pid := launch(t, exec.Command(goServer(t)))
+	freeze(t, pid)
+	p := live(t, pid)
+	ours, theirs := lines(p), euStack(t, pid)
+	for tid, got := range ours {
+		for i, line := range got {
+			if want := strings.TrimSuffix(theirs[tid][i], ".abi0"); line != want {
+				t.Errorf("thread %d: frame %d: %s, want %s", tid, i, line, want)
+			}
+		}
+	}
+	byGDB := gdbFunctions(t, "-p", strconv.Itoa(pid))
+	for tid, got := range ours {
+		rest := byGDB[tid]
+		for _, line := range got {
+			_, function, _ := strings.Cut(line, " ")
+			for len(rest) > 0 && rest[0] != function {
+				rest = rest[1:]
+			}
+			if len(rest) == 0 {
+				t.Errorf("thread %d: gdb does not know %s: %q", tid, function, byGDB[tid])
+			}
+		}
+	}
+	if p.Threads[0].TID != pid || len(ours) < 3 {
+		t.Errorf("%d threads", len(ours))
+	}
+	goThreads(t, p)
+}
+
+// Stripped, it still has the table that its own runtime needs.
+func TestStrippedGoServer(t *testing.T) {
+	gate.Need(t, "ptrace")
+	for _, flags := range [][]string{{"-ldflags=-s -w"}, {"-ldflags=-s -w", "-buildmode=pie"}} {
+		pid := launch(t, exec.Command(goServer(t, flags...)))
+		freeze(t, pid)
+		goThreads(t, live(t, pid))
+	}
+}
+
+// goThreads looks for the thread that computes, and for how all of them end.
+func goThreads(t *testing.T, p *Process) {
+	t.Helper()
+	computes := false
+	for _, th := range p.Threads {
+		var functions []string
+		for _, f := range th.Frames {
+			functions = append(functions, f.Func)
+		}
+		got := strings.Join(functions, " ")
+		computes = computes || strings.Contains(got, strings.Repeat("main.compute ", 6)+"main.main.gowrap")
+		if th.End != unwind.Complete && th.End != unwind.Switch || len(th.Frames) < 3 {
+			t.Errorf("thread %d ends: %s: %s", th.TID, th.End, got)
+		}
+	}
+	if !computes {
+		t.Errorf("nobody computes: %v", lines(p))
+	}
+}
+
+// A thread that cannot be stopped is told by its place alone, and the others do
+// not wait for it.
+func TestUnstoppableThread(t *testing.T) {
+	pid := target(t, "vforked")
+	p := live(t, pid)
+	if len(p.Threads) != 2 || p.Threads[0].End != unwind.Complete {
+		t.Fatalf("%+v", p.Threads)
+	}
+	th := p.Threads[1]
+	if th.State != 'D' || th.End != unwind.NoProcess || len(th.Frames) != 1 || !strings.Contains(th.Frames[0].Func, "vfork") {
+		t.Errorf("%+v", th)
+	}
+	if p.Pause > 5*time.Second {
+		t.Errorf("the others waited %v", p.Pause)
+	}
+	await(t, "its release", func() bool {
+		st, err := procfs.ReadTaskStatus(pid, th.TID)
+		return err == nil && st.TracerPID == 0
+	})
+}
+
+// Who may not read the very file takes what bears its name, if it is the same.
+func TestReplacedFile(t *testing.T) {
+	path, err := buildTarget()
+	if err != nil {
+		gate.Need(t, "gcc")
+		t.Fatal(err)
+	}
+	gate.Need(t, "ptrace")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(t.TempDir(), "own")
+	if err := os.WriteFile(own, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pid := launch(t, exec.Command(own, "threads", "1"))
+	maps, err := procfs.ReadMaps(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ms := newModules(liveMappings(maps), func(unwind.Mapping) []string { return []string{own} })
+	ms.memory = f
+	defer ms.Close()
+	m := unwind.Mapping{}
+	for _, u := range liveMappings(maps) {
+		if u.Executable && u.Name == own {
+			m = u
+		}
+	}
+	if file, size := ms.Open(m); file == nil || size != int64(len(b)) {
+		t.Errorf("the file itself: %d bytes", size)
+	}
+	os.Remove(own)
+	if err := os.WriteFile(own, append([]byte("\x7fELF"), b[100:]...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if file, _ := ms.Open(m); file != nil {
+		t.Error("another file was taken for it")
+	}
+	os.Remove(own)
+	if err := syscall.Mkfifo(own, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if file, _ := ms.Open(m); file != nil {
+		t.Error("a FIFO was taken for it")
+	}
+}
