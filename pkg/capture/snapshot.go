@@ -16,6 +16,8 @@ const (
 	stackFloor = 16 << 10
 	stackTotal = 64 << 20
 
+	mapsLimit = 32 << 20 // bytes of text; 65530 mappings have about 6 MB
+
 	stackUsual = 16 << 10 // what memory is made ready for before the stop
 	redZone    = 128      // below the stack pointer, in use by leaf functions (x86-64 ABI)
 )
@@ -79,7 +81,8 @@ func (snap *Snapshot) take(pid int, m *moment, a *arena) error {
 		return err
 	}
 	defer mem.Close()
-	if snap.Maps, err = procfs.ReadMaps(m.id()); err != nil {
+	// What is beyond the limit is memory without a name, for the frames there.
+	if snap.Maps, _, err = procfs.ReadMaps(m.id(), mapsLimit); err != nil {
 		return err
 	}
 	snap.Time, snap.BootMS = m.time, m.bootMS

@@ -150,12 +150,8 @@ func pair(b []byte, sep string, bits int) (x, y uint64, ok bool) {
 // counts and flags of each; none for a kernel thread or a zombie. A target that
 // runs may change them during the read; two that overlap can then both be
 // listed. The kernel walks the target's page tables for it: some 10 ms per GiB.
-func ReadSmaps(pid int) ([]Mapping, error) { return readMaps(pid, "smaps") }
-
-// ReadMaps is ReadSmaps without counts and flags, and without the walk.
-func ReadMaps(pid int) ([]Mapping, error) { return readMaps(pid, "maps") }
-
-func readMaps(pid int, name string) ([]Mapping, error) {
+func ReadSmaps(pid int) ([]Mapping, error) {
+	const name = "smaps"
 	b, cut, err := readLocked(pid, name, maxMaps, smapsLimit)
 	if err != nil {
 		return nil, err

@@ -233,6 +233,14 @@ time.sleep(600)
 	}
 }
 
+// startGo starts testdata/goserver with a thread that no signal disturbs.
+func startGo(t *testing.T, flags ...string) (pid int) {
+	t.Helper()
+	cmd := exec.Command(goServer(t, flags...))
+	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
+	return launch(t, cmd)
+}
+
 // goServer builds testdata/goserver.
 func goServer(t *testing.T, flags ...string) string {
 	t.Helper()
@@ -250,14 +258,14 @@ func goServer(t *testing.T, flags ...string) string {
 // debugging information, names each of our frames, and those inlined besides.
 func TestGoServer(t *testing.T) {
 	gate.Need(t, "elfutils", "gdb", "ptrace")
-	pid := launch(t, exec.Command(goServer(t)))
+	pid := startGo(t)
 	freeze(t, pid)
 	p := live(t, pid)
 	ours, theirs := lines(p), euStack(t, pid)
 	for tid, got := range ours {
 		for i, line := range got {
-			if want := strings.TrimSuffix(theirs[tid][i], ".abi0"); line != want {
-				t.Errorf("thread %d: frame %d: %s, want %s", tid, i, line, want)
+			if i >= len(theirs[tid]) || line != strings.TrimSuffix(theirs[tid][i], ".abi0") {
+				t.Errorf("thread %d: frame %d: %s, want %q", tid, i, line, theirs[tid])
 			}
 		}
 	}
@@ -284,7 +292,7 @@ func TestGoServer(t *testing.T) {
 func TestStrippedGoServer(t *testing.T) {
 	gate.Need(t, "ptrace")
 	for _, flags := range [][]string{{"-ldflags=-s -w"}, {"-ldflags=-s -w", "-buildmode=pie"}} {
-		pid := launch(t, exec.Command(goServer(t, flags...)))
+		pid := startGo(t, flags...)
 		freeze(t, pid)
 		goThreads(t, live(t, pid))
 	}
@@ -301,6 +309,9 @@ func goThreads(t *testing.T, p *Process) {
 		}
 		got := strings.Join(functions, " ")
 		computes = computes || strings.Contains(got, strings.Repeat("main.compute ", 6)+"main.main.gowrap")
+		if len(functions) > 0 && functions[0] == "runtime.clone" {
+			continue // was born at this moment, and has no stack yet
+		}
 		if th.End != unwind.Complete && th.End != unwind.Switch || len(th.Frames) < 3 {
 			t.Errorf("thread %d ends: %s: %s", th.TID, th.End, got)
 		}
@@ -348,7 +359,7 @@ func TestReplacedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := launch(t, exec.Command(own, "threads", "1"))
-	maps, err := procfs.ReadMaps(pid)
+	maps, _, err := procfs.ReadMaps(pid, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

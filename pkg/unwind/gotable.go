@@ -113,7 +113,9 @@ func (g *goTable) funcName(f goFunc) string {
 
 // plan returns how to leave a function: what its frame holds is CFA-SP bytes.
 func (g *goTable) plan(f goFunc, addr uint64, m *machine) *plan {
-	if f.flags&flagTop != 0 {
+	// A signal handler is the outermost of its own stack, but the kernel called it,
+	// and what was interrupted can be found.
+	if f.flags&flagTop != 0 && g.funcName(f) != "runtime.sigtramp" {
 		return &plan{end: Complete}
 	}
 	size, ok := g.frameSize(f, addr)

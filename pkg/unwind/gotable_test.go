@@ -11,7 +11,9 @@ import (
 
 // goFile is a file with a table of two functions of Go: f has a frame of 16
 // bytes from its third byte on, top is the outermost.
-func goFile(magic uint32) fakeFile {
+func goFile(magic uint32) fakeFile { return goFileOf(magic, "f", "top") }
+
+func goFileOf(magic uint32, inner, outer string) fakeFile {
 	var tab []byte
 	tab = le.AppendUint32(tab, magic)
 	tab = append(tab, 0, 0, 1, 8)
@@ -19,11 +21,12 @@ func goFile(magic uint32) fakeFile {
 	if magic == go118 {
 		flagAt = 37
 	}
-	const names, pcs, pcln = 72, 80, 96
+	const names, pcs, pcln = 72, 112, 128
 	for _, v := range []uint64{2, 0, 0, names, 0, 0, pcs, pcln} {
 		tab = le.AppendUint64(tab, v)
 	}
-	tab = append(tab, "f\x00top\x00\x00\x00"...)
+	tab = append(tab, inner+"\x00"+outer+"\x00"...)
+	tab = append(tab, make([]byte, pcs-len(tab))...)
 	tab = append(tab, 2, 2, 32, 14, 0)
 	tab = append(tab, make([]byte, pcln-len(tab))...)
 	const first, second = 24, 24 + 44
@@ -33,7 +36,7 @@ func goFile(magic uint32) fakeFile {
 	for i, v := range []uint32{0, 0x10} {
 		fn := make([]byte, 44)
 		le.PutUint32(fn, v)
-		le.PutUint32(fn[4:], uint32(i*2))
+		le.PutUint32(fn[4:], uint32(i*(len(inner)+1)))
 		if i == 1 {
 			fn[flagAt] = flagTop
 		}
@@ -56,6 +59,25 @@ func TestGoFrames(t *testing.T) {
 		if got := show(s, s.Unwind(regs(amd64, at(0x11), nil), stack, 9)); got != "400211 top+1, complete" {
 			t.Error(got)
 		}
+	}
+}
+
+// The handler of the runtime is the outermost of its stack, but not of the
+// thread.
+func TestGoSignal(t *testing.T) {
+	f := goFileOf(go120, "f", "runtime.sigtramp")
+	f.text = append(f.text, amd64.trampoline...)
+	b := f.bytes()
+	// The size of the second function's frame is that of the first: 16 from its third byte on.
+	s := space(t, amd64, fakeModules{file: b})
+	stack := words(0, 0, at(0x20))
+	frame := make([]byte, amd64.context+8*len(amd64.contextOrder))
+	le.PutUint64(frame[amd64.context+8*15:], stackAt+0x800)
+	le.PutUint64(frame[amd64.context+8*16:], at(0))
+	pieces := []Piece{{stackAt, append(stack, frame...)}, {stackAt + 0x800, words(0)}}
+	got := show(s, s.Unwind(regs(amd64, at(0x12), map[int]uint64{7: stackAt}), pieces, 9))
+	if want := "400212 runtime.sigtramp+2, 400220, 400200 f+0, complete"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
