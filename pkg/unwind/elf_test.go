@@ -28,46 +28,18 @@ type fakeSymbol struct {
 
 const textAt = 0x200
 
+// part is one section of it.
+type part struct {
+	name       string
+	kind       uint32
+	data       []byte
+	at, linked uint64
+}
+
 // bytes lays the file out: headers, text at textAt, everything else behind it.
 func (f fakeFile) bytes() []byte {
-	b := make([]byte, textAt)
-	b = append(b, f.text...)
-	type part struct {
-		name              string
-		kind              uint32
-		data              []byte
-		at, entry, linked uint64
-	}
-	var strtab, symtab []byte
-	strtab = append(strtab, 0)
-	symtab = append(symtab, make([]byte, symbolSize)...)
-	for _, s := range f.symbols {
-		name := uint32(0)
-		if s.name != "" {
-			name = uint32(len(strtab))
-		}
-		symtab = le.AppendUint32(symtab, name)
-		symtab = append(symtab, s.info, 0, 1, 0)
-		symtab = le.AppendUint64(symtab, s.value)
-		symtab = le.AppendUint64(symtab, s.size)
-		strtab = append(append(strtab, s.name...), 0)
-	}
-	var note []byte
-	if f.buildID != nil {
-		note = append(note, 4, 0, 0, 0, byte(len(f.buildID)), 0, 0, 0, ntBuildID, 0, 0, 0, 'G', 'N', 'U', 0)
-		note = append(note, f.buildID...)
-	}
-	parts := []*part{
-		{name: ".text", kind: 1, data: f.text, at: textAt},
-		{name: ".eh_frame", kind: 1, data: f.ehFrame},
-		{name: ".eh_frame_hdr", kind: 1, data: f.header},
-		{name: ".gopclntab", kind: 1, data: f.goTable},
-		{name: ".gnu_debugdata", kind: 1, data: f.debug},
-		{name: ".symtab", kind: shtSymtab, data: symtab, linked: 7},
-		{name: ".strtab", kind: 3, data: strtab},
-		{name: ".note", kind: 7, data: note},
-	}
-	names := []byte{0}
+	b := append(make([]byte, textAt), f.text...)
+	parts := f.parts()
 	for _, p := range parts {
 		if p.at == 0 {
 			b = append(b, make([]byte, -len(b)&7)...)
@@ -75,31 +47,13 @@ func (f fakeFile) bytes() []byte {
 			b = append(b, p.data...)
 		}
 	}
-	dynamicAt := uint64(0)
-	if f.dynamic {
-		b = append(b, make([]byte, -len(b)&7)...)
-		dynamicAt = uint64(len(b))
-		for _, v := range []uint64{dtSymtab, parts[5].at, dtStrtab, parts[6].at} {
-			b = le.AppendUint64(b, v)
-		}
-	}
 	b = append(b, make([]byte, -len(b)&7)...)
+	dynamicAt := uint64(len(b))
+	if f.dynamic {
+		b = append(b, words(dtSymtab, parts[5].at, dtStrtab, parts[6].at)...)
+	}
 	sectionsAt := uint64(len(b))
-	b = append(b, make([]byte, sectionSize)...)
-	for _, p := range parts {
-		b = le.AppendUint32(b, uint32(len(names)))
-		names = append(append(names, p.name...), 0)
-		b = le.AppendUint32(b, p.kind)
-		for _, v := range []uint64{0, p.at, p.at, uint64(len(p.data)), p.linked, 0, 0} {
-			b = le.AppendUint64(b, v)
-		}
-	}
-	b = le.AppendUint64(b, 3<<32)
-	for _, v := range []uint64{0, 0, uint64(len(b)) + 48 + 8, uint64(len(names)), 0, 0, 0} {
-		b = le.AppendUint64(b, v)
-	}
-	le.PutUint64(b[len(b)-40:], uint64(len(b)))
-	b = append(b, names...)
+	b = appendSections(b, parts)
 
 	copy(b, "\x7fELF\x02\x01\x01")
 	le.PutUint16(b[16:], 3)
@@ -114,6 +68,9 @@ func (f fakeFile) bytes() []byte {
 	}
 	programs := 0
 	program := func(kind, flags uint32, at, size uint64) {
+		if size == 0 {
+			return
+		}
 		p := b[headerSize+programs*programSize:]
 		le.PutUint32(p, kind)
 		le.PutUint32(p[4:], flags)
@@ -123,17 +80,55 @@ func (f fakeFile) bytes() []byte {
 		programs++
 	}
 	program(ptLoad, 5, 0, uint64(len(b)))
-	if f.header != nil {
-		program(ptEHFrame, 4, parts[2].at, uint64(len(f.header)))
-	}
-	if note != nil {
-		program(ptNote, 4, parts[7].at, uint64(len(note)))
-	}
-	if f.dynamic {
-		program(ptDynamic, 6, dynamicAt, 32)
-	}
+	program(ptEHFrame, 4, parts[2].at, uint64(len(f.header)))
+	program(ptNote, 4, parts[7].at, uint64(len(parts[7].data)))
+	program(ptDynamic, 6, dynamicAt, sectionsAt-dynamicAt)
 	le.PutUint16(b[56:], uint16(programs))
 	return b
+}
+
+func (f fakeFile) parts() []*part {
+	strtab, symtab := []byte{0}, make([]byte, symbolSize)
+	for _, s := range f.symbols {
+		name := uint32(0)
+		if s.name != "" {
+			name = uint32(len(strtab))
+		}
+		symtab = le.AppendUint32(symtab, name)
+		symtab = append(symtab, s.info, 0, 1, 0)
+		symtab = append(symtab, words(s.value, s.size)...)
+		strtab = append(append(strtab, s.name...), 0)
+	}
+	var note []byte
+	if f.buildID != nil {
+		note = append(note, 4, 0, 0, 0, byte(len(f.buildID)), 0, 0, 0, ntBuildID, 0, 0, 0, 'G', 'N', 'U', 0)
+		note = append(note, f.buildID...)
+	}
+	return []*part{
+		{name: ".text", kind: 1, data: f.text, at: textAt},
+		{name: ".eh_frame", kind: 1, data: f.ehFrame},
+		{name: ".eh_frame_hdr", kind: 1, data: f.header},
+		{name: ".gopclntab", kind: 1, data: f.goTable},
+		{name: ".gnu_debugdata", kind: 1, data: f.debug},
+		{name: ".symtab", kind: shtSymtab, data: symtab, linked: 7},
+		{name: ".strtab", kind: 3, data: strtab},
+		{name: ".note", kind: 7, data: note},
+	}
+}
+
+// appendSections appends the section headers, and the names of the sections as
+// the last of them.
+func appendSections(b []byte, parts []*part) []byte {
+	names := []byte{0}
+	b = append(b, make([]byte, sectionSize)...)
+	for _, p := range parts {
+		b = le.AppendUint32(b, uint32(len(names)))
+		names = append(append(names, p.name...), 0)
+		b = le.AppendUint32(b, p.kind)
+		b = append(b, words(0, p.at, p.at, uint64(len(p.data)), p.linked, 0, 0)...)
+	}
+	b = append(b, words(3<<32, 0, 0, uint64(len(b))+sectionSize, uint64(len(names)), 0, 0, 0)...)
+	return append(b, names...)
 }
 
 // record makes a CIE (id 0) or FDE of .eh_frame.
