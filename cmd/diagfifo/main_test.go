@@ -80,13 +80,16 @@ func served(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	o := options{hold: dir, keep: 1}
-	o.target.pid = os.Getpid()
-	config, err := o.config(dir + "/svc")
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Log = cli.NewLog("test", t.Output())
+	o := options{hold: dir, keep: 1, run: dir, signals: "HUP", corecap: self, cores: dir}
+	o.target.pid = os.Getpid()
+	config, err := o.config(cli.NewLog("test", t.Output()), dir+"/svc")
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := control.Listen(config)
 	if err != nil {
 		t.Fatal(err)

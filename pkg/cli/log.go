@@ -55,6 +55,24 @@ func (l *Log) setFormat(s string) error {
 	return nil
 }
 
+// SetLevel lets the log say messages up to this one: error, warning, info or
+// debug. It gives the word that held until then; an empty word changes nothing.
+func (l *Log) SetLevel(word string) (before string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before = l.level.String()
+	for lv := levelError; lv <= levelDebug; lv++ {
+		if lv.String() == word {
+			l.level = lv
+			return before, nil
+		}
+	}
+	if word != "" {
+		err = fmt.Errorf("level %s: want error, warning, info or debug", word)
+	}
+	return before, err
+}
+
 // Error says why the command cannot do what it was asked for. kv are pairs of
 // a key and a value: " key=value" behind the text, members of "fields" in JSON.
 func (l *Log) Error(msg string, kv ...any) { l.write(levelError, msg, kv) }

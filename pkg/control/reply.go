@@ -15,17 +15,18 @@ type Code string
 
 // The codes.
 const (
-	Syntax  Code = "syntax"
-	Unknown Code = "unknown"
-	Denied  Code = "denied"
-	Usage   Code = "usage"
-	Rate    Code = "rate"
-	Busy    Code = "busy"
-	Timeout Code = "timeout"
-	Gone    Code = "gone"
-	Held    Code = "held"
-	NotHeld Code = "notheld"
-	System  Code = "system"
+	Syntax   Code = "syntax"
+	Unknown  Code = "unknown"
+	Denied   Code = "denied"
+	Usage    Code = "usage"
+	Rate     Code = "rate"
+	Busy     Code = "busy"
+	Timeout  Code = "timeout"
+	Gone     Code = "gone"
+	Held     Code = "held"
+	NotHeld  Code = "notheld"
+	Uncaught Code = "uncaught"
+	System   Code = "system"
 )
 
 // Codes says what each code means; no other is used.
@@ -37,12 +38,13 @@ var Codes = []struct {
 	{Unknown, "no such verb"},
 	{Denied, "the verb is served by ctl.admin"},
 	{Usage, "the verb does not take that key or value, or lacks one"},
-	{Rate, "too many commands at once; told only to a client's own FIFO"},
-	{Busy, "such a command is under way already, others read long answers too slowly, or there are too many connections; ask again"},
+	{Rate, "too many commands at once; told only to a client's own FIFO or connection"},
+	{Busy, "such a command is under way already, others read long answers too slowly, there are too many connections, or it is too early for another core; ask again"},
 	{Timeout, "the command took too long"},
 	{Gone, "the target does not exist, or its process id is another's now"},
 	{Held, "somebody else holds the id"},
 	{NotHeld, "nothing is held, or not by that nonce"},
+	{Uncaught, "the target does not catch that signal and would die of it, or not notice"},
 	{System, "the system refused: the text says what"},
 }
 

@@ -54,16 +54,16 @@ func (p *Process) Verbs() []control.Verb {
 // one process.
 func (p *Process) look(read func(st procfs.Stat, r *control.Reply) error) (control.Reply, error) {
 	var r control.Reply
-	st, err := p.Target.find()
+	st, err := p.Target.Find()
 	if err != nil {
 		return r, err
 	}
 	r.Add("pid", st.PID)
 	err = read(st, &r)
-	if now, bad := procfs.ReadStat(st.PID); bad == nil && !same(st, now) {
-		err = control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
+	if bad := Unchanged(st); bad != nil {
+		err = bad
 	}
-	return r, gone(err)
+	return r, Gone(err)
 }
 
 // stateWords are the states of proc(5), in the words of ps(1) where it has some.
@@ -90,7 +90,7 @@ func age(st procfs.Stat) int64 {
 
 func (p *Process) status(control.Call) (control.Reply, error) {
 	var r control.Reply
-	st, err := p.Target.find()
+	st, err := p.Target.Find()
 	if err != nil {
 		return r, err
 	}
@@ -116,8 +116,17 @@ func (p *Process) status(control.Call) (control.Reply, error) {
 	return r, nil
 }
 
-// gone gives the code Gone to an error that says so.
-func gone(err error) error {
+// Unchanged refuses with Gone when the number of a process that was found before
+// is another's now: what was read since may be of both.
+func Unchanged(st procfs.Stat) error {
+	if now, err := procfs.ReadStat(st.PID); err == nil && !same(st, now) {
+		return control.Refuse(control.Gone, "pid %d: another process has the number now", st.PID)
+	}
+	return nil
+}
+
+// Gone gives the code Gone to an error that says so.
+func Gone(err error) error {
 	var refusal *control.Refusal
 	if !errors.As(err, &refusal) && errors.Is(err, fs.ErrNotExist) {
 		return control.Refuse(control.Gone, "%v", err)

@@ -33,6 +33,11 @@ func OpenSpool(path string, keep int, most int64) (*Spool, error) {
 	return &Spool{dir, max(1, keep), most}, nil
 }
 
+// FileName is how a file of evidence about a process is called: ID_PID_TIME.
+func FileName(id string, pid int, at time.Time, suffix string) string {
+	return fmt.Sprintf("%s_%d_%s%s", id, pid, stamp(at), suffix)
+}
+
 // stamp writes a time as 20060102T150405.000Z: fixed in width, so that names
 // sort as times do.
 func stamp(t time.Time) string {
@@ -55,7 +60,7 @@ func isStamp(s string) bool {
 // when older ones could not be removed.
 func (s *Spool) Keep(id string, pid int, now time.Time, text []byte) (name string, err error) {
 	for range 100 {
-		name = fmt.Sprintf("%s_%d_%s.json", id, pid, stamp(now))
+		name = FileName(id, pid, now, ".json")
 		err = s.dir.Create(name, text, 0o600)
 		if !errors.Is(err, fs.ErrExist) {
 			break

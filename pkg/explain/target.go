@@ -47,9 +47,9 @@ func ByPID(pid int) (*Target, error) {
 // file need not exist yet.
 func ByPidfile(path string) *Target { return &Target{pidfile: path} }
 
-// find gives the target's stat. Its error is a *Refusal with Gone when there is
+// Find gives the target's stat. Its error is a *Refusal with Gone when there is
 // no such process, also when another one bears its pid by now.
-func (t *Target) find() (procfs.Stat, error) {
+func (t *Target) Find() (procfs.Stat, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pid, m, owner := t.pid, t.mark, -1

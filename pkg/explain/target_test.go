@@ -17,7 +17,7 @@ import (
 func TestTargetReused(t *testing.T) {
 	target := byPID(t, os.Getpid())
 	target.start-- // as if the number had been another's before
-	_, err := target.find()
+	_, err := target.Find()
 	var refusal *control.Refusal
 	if !errors.As(err, &refusal) || refusal.Code != control.Gone || !strings.Contains(err.Error(), "another process has the number now") {
 		t.Error(err)
@@ -43,7 +43,7 @@ func TestPidfile(t *testing.T) {
 	}
 	target := ByPidfile(path)
 	find := func() string {
-		st, err := target.find()
+		st, err := target.Find()
 		if err != nil {
 			return err.Error()
 		}

@@ -60,6 +60,21 @@ func (p *Process) Exited() bool {
 	}
 }
 
+// Signal sends it a signal. That it has ended matches fs.ErrNotExist.
+func (p *Process) Signal(sig int) error {
+	err := unix.PidfdSendSignal(p.fd, unix.Signal(sig), nil, 0)
+	if p.fd < 0 {
+		if p.Exited() {
+			return goneError{p.PID}
+		}
+		err = unix.Kill(p.PID, unix.Signal(sig))
+	}
+	if err != nil {
+		return wrap(p.PID, "signal", err)
+	}
+	return nil
+}
+
 // Close gives the hold up.
 func (p *Process) Close() error {
 	if p.fd < 0 {
