@@ -67,10 +67,14 @@ type arrangement struct {
 	run func(*job) (*Report, error)
 }
 
+// miniMode has to be asked for.
+const miniMode = "mini"
+
 // arrangements are the modes in the order in which auto tries them. mini is not
 // tried: it leaves out what the others are there for.
 var arrangements = []arrangement{
 	{"stop", (*job).stop},
+	{miniMode, (*job).mini},
 }
 
 // Modes are the words for Options.Mode, auto first.
@@ -95,7 +99,7 @@ func (t *Target) Capture(ctx context.Context, out Output, opt Options) (*Report,
 	j := &job{Target: t, ctx: ctx, out: out, opt: opt}
 	var why []string
 	for _, a := range arrangements {
-		if opt.Mode != a.name && opt.Mode != Auto && opt.Mode != "" {
+		if opt.Mode != a.name && (a.name == miniMode || opt.Mode != Auto && opt.Mode != "") {
 			continue
 		}
 		r, err := a.run(j)

@@ -44,3 +44,10 @@ func withoutTiles(b []byte) []byte {
 }
 
 const regSP = 19 * 8 // in the first of regsets
+
+// threadArea is where the C library describes the thread: struct pthread, of 2368
+// bytes in glibc 2.36, begins at fs_base, which is in struct user_regs_struct.
+func threadArea(regs [][]byte) (addr, size uint64) {
+	const fsBase = 21 * 8
+	return le.Uint64(regs[0][fsBase:]), 4096
+}

@@ -16,3 +16,13 @@ var regsets = []regset{
 }
 
 const regSP = 31 * 8 // in the first of regsets
+
+// threadArea is where the C library describes the thread: struct pthread ends at
+// TPIDR_EL0, behind which the thread-local variables begin.
+func threadArea(regs [][]byte) (addr, size uint64) {
+	const before, behind = 4096, 16
+	if len(regs[2]) < 8 {
+		return 0, 0
+	}
+	return le.Uint64(regs[2]) - before, before + behind
+}

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"io"
 	"slices"
 	"time"
 
@@ -89,15 +90,7 @@ func (snap *Snapshot) take(pid int, m *moment, a *arena) error {
 	limit := min(stackLimit, max(stackFloor, stackTotal/len(m.threads)))
 	for _, th := range m.threads {
 		c := StackCopy{TID: th.tid, Signal: th.signal, Regs: th.regs[0]}
-		sp, ok := unwind.StackPointer(machine, c.Regs)
-		for ok && len(c.Stack) < 2 {
-			start, end := stackRange(snap.Maps, sp, limit)
-			p := unwind.Piece{Base: start, Bytes: a.take(int(end - start))}
-			n, _ := mem.ReadAt(p.Bytes, int64(start))
-			p.Bytes = p.Bytes[:n]
-			c.Stack = append(c.Stack, p)
-			sp, ok = unwind.Interrupted(machine, p)
-		}
+		c.Stack = copyStack(mem, snap.Maps, c.Regs, limit, a)
 		snap.Threads = append(snap.Threads, c)
 	}
 	for _, l := range m.leftOut {
@@ -108,6 +101,22 @@ func (snap *Snapshot) take(pid int, m *moment, a *arena) error {
 		snap.LeftOut = append(snap.LeftOut, u)
 	}
 	return nil
+}
+
+// copyStack copies the used part of the stack of a thread, and that of the stack
+// on which a signal interrupted it, if the handler has another; of each at most
+// limit bytes.
+func copyStack(mem io.ReaderAt, maps []procfs.Mapping, regs []byte, limit int, a *arena) (pieces []unwind.Piece) {
+	sp, ok := unwind.StackPointer(machine, regs)
+	for ok && len(pieces) < 2 {
+		start, end := stackRange(maps, sp, limit)
+		p := unwind.Piece{Base: start, Bytes: a.take(int(end - start))}
+		n, _ := mem.ReadAt(p.Bytes, int64(start))
+		p.Bytes = p.Bytes[:n]
+		pieces = append(pieces, p)
+		sp, ok = unwind.Interrupted(machine, p)
+	}
+	return pieces
 }
 
 // stackRange is the used part of the stack with the stack pointer sp, empty if

@@ -85,6 +85,9 @@ func ParseFile(desc []byte) ([]FileMapping, error) {
 
 // Auxiliary vector (getauxval(3)).
 const (
+	ATPhdr        = 3  // address of the program headers of the program
+	ATPhnum       = 5  // their number
+	ATBase        = 7  // address of the dynamic loader; 0 without one
 	ATSysinfoEHDR = 33 // address of the vdso
 )
 

@@ -82,7 +82,11 @@ func TestCores(t *testing.T) {
 			if out, err := exec.Command("gcore", "-o", theirs, strconv.Itoa(pid)).CombinedOutput(); err != nil {
 				t.Fatalf("gcore: %v: %s", err, out)
 			}
-			for _, core := range []string{ours, theirs + "." + strconv.Itoa(pid)} {
+			mini := filepath.Join(dir, "mini")
+			if _, err := tg.Save(context.Background(), mini, capture.Options{Mode: "mini"}, capture.About{Build: "test"}); err != nil {
+				t.Fatal(err)
+			}
+			for _, core := range []string{ours, mini, theirs + "." + strconv.Itoa(pid)} {
 				p := open(t, core)
 				same(t, lines(p), lines(want))
 				if p.PID != pid || p.Comm != want.Comm {

@@ -57,11 +57,12 @@ func (ms *modules) same(f io.ReaderAt, m unwind.Mapping) bool {
 		return true
 	}
 	var loaded, stored [1024]byte
-	if n, _ := ms.memory.ReadAt(loaded[:], int64(base)); n < len(loaded) {
+	n, _ := ms.memory.ReadAt(loaded[:], int64(base))
+	if n < 64 { // the header of an ELF file
 		return true
 	}
-	n, _ := f.ReadAt(stored[:], 0)
-	return n == len(stored) && bytes.Equal(loaded[:], stored[:])
+	k, _ := f.ReadAt(stored[:n], 0)
+	return k == n && bytes.Equal(loaded[:n], stored[:n])
 }
 
 // Debug opens the file with the symbols of a module.
