@@ -57,10 +57,19 @@ func TestShells(t *testing.T) {
 			p := params("testdata/shell")
 			setup := p.Setup
 			p.Setup = func(env *testscript.Env) error {
-				wrapper := "#!/bin/sh\nexec " + strings.Join(shell, " ") + " \"$@\"\n"
+				path, err := exec.LookPath(shell[0])
+				if err != nil {
+					return err
+				}
+				wrapper := "#!/bin/sh\nexec " + path + " " + strings.Join(shell[1:], " ") + " \"$@\"\n"
 				if err := os.WriteFile(filepath.Join(env.WorkDir, "shell"), []byte(wrapper), 0o755); err != nil {
 					return err
 				}
+				script, err := filepath.Abs("../../scripts/diag.sh")
+				if err != nil {
+					return err
+				}
+				env.Setenv("DIAGSH", script)
 				return setup(env)
 			}
 			testscript.Run(t, p)
