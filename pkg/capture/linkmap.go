@@ -48,12 +48,16 @@ func linkMap(mem io.ReaderAt, auxv []byte, visit func(addr, size uint64)) {
 			own = table - le.Uint64(p[16:]) // where it is against where it was linked
 		}
 	}
-	if !found || size > maxDynamic {
+	if !found || size == 0 || size > maxDynamic {
 		return
 	}
 	dynamic += own
+	d := r.bytes(dynamic, size)
+	if d == nil {
+		return
+	}
 	visit(dynamic, size)
-	for d := r.bytes(dynamic, size); len(d) >= 16; d = d[16:] {
+	for ; len(d) >= 16; d = d[16:] {
 		if le.Uint64(d) == dtDebug {
 			r.follow(le.Uint64(d[8:]), visit)
 			return
