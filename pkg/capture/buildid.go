@@ -36,4 +36,5 @@ func buildIDs(maps []procfs.Mapping, mem io.ReaderAt) (ids []BuildID) {
 	return ids
 }
 
-func hexAddress(v uint64) string { return "0x" + strconv.FormatUint(v, 16) }
+// Address writes an address as gdb does.
+func Address(v uint64) string { return "0x" + strconv.FormatUint(v, 16) }

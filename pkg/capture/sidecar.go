@@ -39,6 +39,9 @@ type Sidecar struct {
 	Subject
 	Report
 	About
+
+	// More, if set, adds members of its own at the end.
+	More func(w *jsonline.Writer)
 }
 
 // Append appends the description as one line of JSON. The names of its members
@@ -74,6 +77,9 @@ func (s *Sidecar) Append(dst []byte) ([]byte, error) {
 	w.Str("boot", boot)
 	w.Int("by_uid", int64(os.Getuid()))
 	w.Str("build", s.Build)
+	if s.More != nil {
+		s.More(&w)
+	}
 	w.End()
 	return append(append(dst, w.Bytes()...), '\n'), nil
 }
@@ -103,8 +109,8 @@ func (s *Sidecar) appendMissing(w *jsonline.Writer) {
 	w.Array("shared")
 	for _, r := range s.Shared {
 		w.Object("")
-		w.Str("start", hexAddress(r.Start))
-		w.Str("end", hexAddress(r.End))
+		w.Str("start", Address(r.Start))
+		w.Str("end", Address(r.End))
 		w.Str("name", r.Name)
 		w.End()
 	}
@@ -116,7 +122,7 @@ func (s *Sidecar) appendBuildIDs(w *jsonline.Writer) {
 	for _, b := range s.BuildIDs {
 		w.Object("")
 		w.Str("file", b.File)
-		w.Str("start", hexAddress(b.Start))
+		w.Str("start", Address(b.Start))
 		w.Str("id", b.ID)
 		w.End()
 	}

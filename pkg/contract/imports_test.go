@@ -30,7 +30,7 @@ var rank = map[string]int{
 	"control":   3, "detector": 3,
 	"condition": 4,
 	"capture":   5, "explain": 5, "sender": 5, "tune": 5, "watch": 5, "watchdog": 5,
-	"diag": 6, "feed": 6, "operate": 6, "prom": 6, "stacks": 6,
+	"crash": 6, "diag": 6, "feed": 6, "operate": 6, "prom": 6, "stacks": 6,
 }
 
 // testOnly are the packages that no program may contain.

@@ -2,6 +2,9 @@ package procfs
 
 import (
 	"errors"
+	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +45,35 @@ func OpenProcess(pid int) (*Process, error) {
 		p.Close()
 		return nil, err
 	}
+	return p, nil
+}
+
+// AdoptProcess makes a hold of a pidfd that somebody passed, which it owns from
+// then on, also after an error. It is refused unless it speaks of pid.
+func AdoptProcess(pid, fd int) (*Process, error) {
+	p := &Process{PID: pid, fd: fd}
+	fail := func(err error) (*Process, error) {
+		p.Close()
+		return nil, err
+	}
+	unix.CloseOnExec(fd)
+	// Only a pidfd has such a line (Documentation/filesystems/proc.rst).
+	b, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return fail(fmt.Errorf("descriptor %d: %w", fd, err))
+	}
+	_, line, found := strings.Cut(string(b), "\nPid:\t")
+	if line, _, _ = strings.Cut(line, "\n"); !found || line != strconv.Itoa(pid) {
+		return fail(fmt.Errorf("descriptor %d: no pidfd of process %d", fd, pid))
+	}
+	st, err := ReadStat(pid)
+	if err == nil && p.Exited() {
+		err = goneError{pid}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	p.StartTime = st.StartTime
 	return p, nil
 }
 

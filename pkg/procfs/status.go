@@ -30,7 +30,8 @@ type Status struct {
 	SigCgt     uint64
 	CapEff     uint64 // effective capabilities; bit n is capability n
 	NoNewPrivs bool
-	Seccomp    int // 0 off, 1 strict, 2 filter
+	Dumping    bool // its core is being taken (CoreDumping, from Linux 4.15 on)
+	Seccomp    int  // 0 off, 1 strict, 2 filter
 	VolCtxt    uint64
 	NonvolCtxt uint64
 }
@@ -94,6 +95,7 @@ func statusFields(s *Status) map[string]func(v []byte) bool {
 		"CapEff":                     mask(&s.CapEff),
 		"Seccomp":                    number(&s.Seccomp),
 		"NoNewPrivs":                 func(v []byte) bool { s.NoNewPrivs = string(v) == "1"; return true },
+		"CoreDumping":                func(v []byte) bool { s.Dumping = string(v) == "1"; return true },
 		"voluntary_ctxt_switches":    count(&s.VolCtxt),
 		"nonvoluntary_ctxt_switches": count(&s.NonvolCtxt),
 	}

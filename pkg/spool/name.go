@@ -65,3 +65,10 @@ func cutLast(s string) (before, after string, found bool) {
 	}
 	return s[:i], s[i+1:], true
 }
+
+// Program is the part of a name that Base made of its program.
+func Program(base string) string {
+	rest, _, _ := cutLast(base)
+	program, _, _ := cutLast(rest)
+	return program
+}
