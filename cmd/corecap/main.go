@@ -12,6 +12,7 @@ import (
 
 	"vigil/pkg/capture"
 	"vigil/pkg/cli"
+	"vigil/pkg/crash"
 	"vigil/pkg/spool"
 )
 
@@ -29,7 +30,10 @@ var tool = cli.Tool{
 func main() { cli.Main(tool, run) }
 
 // subcommands do something else than capture.
-var subcommands = map[string]func(env *cli.Env, args []string) int{"stacks": printStacks}
+var subcommands = map[string]func(env *cli.Env, args []string) int{
+	"stacks": printStacks, "handler": handleCrash, "prune": prune, "pattern": pattern,
+	crash.Unwinder: unwindFenced,
+}
 
 func run(env *cli.Env, args []string) int {
 	if len(args) > 0 && subcommands[args[0]] != nil {

@@ -79,7 +79,7 @@ func (r *Remains) image(segments []corefile.Segment) *image {
 		}
 		m := r.maps[i]
 		e := everything
-		if m.Shared() || m.Inode == 0 && m.Name != "[vdso]" {
+		if m.Shared() || m.Inode == 0 && m.Name != "[vdso]" && m.Name != "[vsyscall]" {
 			e = populated
 		}
 		img.add(s, m, e)

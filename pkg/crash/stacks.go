@@ -1,0 +1,69 @@
+package crash
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"vigil/pkg/fence"
+	"vigil/pkg/fmt"
+	"vigil/pkg/spool"
+)
+
+// Unwinder is the subcommand that writes the stacks of the core on its standard
+// input to its standard output; the handler starts it.
+const Unwinder = "unwind-fenced"
+
+// nobody has nothing: whom a core is read as whose own user must not see it.
+const nobody = 65534
+
+// unwindLimit is how long the stacks of one core may take.
+const unwindLimit = time.Minute
+
+// FenceLimits are those of the Unwinder.
+var FenceLimits = fence.Limits{CPU: 60, Memory: 1 << 30, Written: 16 << 20}
+
+// Unwind writes the stacks of a capture that Save has made into its file
+// BASE.stacks. program is this program. It runs as the user of the process that
+// crashed, fenced in: what that user's files can do to it, it can do to that
+// user.
+func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved) error {
+	if s.Counted || s.Mode == noCore {
+		return nil
+	}
+	core, err := os.Open(filepath.Join(h.Spool, s.Base+".core"))
+	if err != nil {
+		return fmt.Errorf("%s.core: %w", s.Base, cause0(err))
+	}
+	defer core.Close()
+	out, err := spool.Create(filepath.Join(h.Spool, s.Base+".stacks"))
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	ctx, cancel := context.WithTimeout(ctx, unwindLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, Unwinder)
+	cmd.Dir, cmd.Env = "/", []string{}
+	cmd.Stdin, cmd.Stdout = core, out.File
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if os.Geteuid() == 0 {
+		uid, gid := uint32(e.UID), uint32(e.GID)
+		if s.Private {
+			uid, gid = nobody, nobody
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s.core: stacks: %w", s.Base, err)
+	}
+	if os.Geteuid() == 0 && !s.Private {
+		if err := out.Chown(e.UID, e.GID); err != nil {
+			return err
+		}
+	}
+	return out.Commit()
+}
