@@ -69,17 +69,18 @@ func (r *Remains) Refill(ctx context.Context, segments []corefile.Segment, sps [
 }
 
 // image finds the mapping of each segment. One without is nothing that can be
-// read any more.
+// read any more, and that of the vsyscalls can be read by nobody: the kernel
+// writes zeroes, too.
 func (r *Remains) image(segments []corefile.Segment) *image {
 	img := &image{}
 	for _, s := range segments {
 		i, found := slices.BinarySearchFunc(r.maps, s.Address, func(m procfs.Mapping, a uint64) int { return cmp.Compare(m.Start, a) })
-		if s.FileSize == 0 || !found || r.maps[i].Size() < s.FileSize {
+		if s.FileSize == 0 || !found || r.maps[i].Size() < s.FileSize || r.maps[i].Name == "[vsyscall]" {
 			continue
 		}
 		m := r.maps[i]
 		e := everything
-		if m.Shared() || m.Inode == 0 && m.Name != "[vdso]" && m.Name != "[vsyscall]" {
+		if m.Shared() || m.Inode == 0 && m.Name != "[vdso]" {
 			e = populated
 		}
 		img.add(s, m, e)

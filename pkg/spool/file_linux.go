@@ -7,15 +7,16 @@
 package spool
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // File is a file that has no name yet. Its methods are those of os.File; of
@@ -67,7 +68,12 @@ func Create(path string) (*File, error) {
 
 // createNamed is for file systems without O_TMPFILE: NFS, FAT, 9p, some FUSE.
 func (f *File) createNamed() (fd int, err error) {
-	f.temp = "." + f.name + "." + rand.Text()[:8] + ".tmp"
+	// crypto/rand would weigh 200 kB.
+	var random [8]byte
+	if _, err := unix.Getrandom(random[:], 0); err != nil {
+		return -1, err
+	}
+	f.temp = "." + f.name + "." + strconv.FormatUint(binary.NativeEndian.Uint64(random[:]), 36) + ".tmp"
 	return unix.Openat(int(f.dir.Fd()), f.temp, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 }
 
