@@ -47,11 +47,15 @@ func run(env *cli.Env, args []string) int {
 		}
 		return cli.ExitOK
 	}
+	defer o.conditions.Close()
 	s, err := o.sender(env)
 	if err != nil {
 		return env.Fail(err)
 	}
 	s.Ready = ready.Signal
+	if o.once {
+		o.conditions.Await(env.Done)
+	}
 	err = s.Run(env.Done)
 	switch {
 	case errors.Is(err, sender.ErrGone):

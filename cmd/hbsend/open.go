@@ -168,6 +168,7 @@ func (o *options) inspector(s *sender.Sender) error {
 	if o.conditions.Len() == 0 && o.from == "" {
 		return nil
 	}
+	o.conditions.Warn = func(text string) { s.Log.Warn(text) }
 	if err := o.conditions.Check(); err != nil {
 		return err
 	}

@@ -77,15 +77,18 @@ func (o *options) conditionFlags(fs *flag.FlagSet) {
 var modes = []struct {
 	name, excludes string
 }{
-	{"create", "atomic count fresh exists absent grace hold hold-max hold-on-trace jitter key m m-from msg once pid pidfile ready-fd relay status touch ttl withhold"},
+	{"create", "atomic check count fresh exists absent grace hold hold-max hold-on-trace jitter key m m-from msg once pid pidfile ready-fd relay state status stdin touch ttl withhold"},
+	{"once", "stdin"},
 	{"touch", "atomic key m m-from msg once relay status ttl"},
-	{"relay", "fresh exists absent grace hold-on-trace jitter m m-from msg once pid pidfile status withhold"},
+	{"relay", "check fresh exists absent grace hold-on-trace jitter m m-from msg once pid pidfile state status stdin withhold"},
 }
+
+const conditionWords = "fresh check stdin exists absent"
 
 // needs are the flags that say nothing without one of the others.
 var needs = []struct{ name, others string }{
 	{"owner", "create"}, {"group", "create"},
-	{"withhold", "fresh exists absent"}, {"grace", "fresh exists absent"},
+	{"withhold", conditionWords}, {"grace", conditionWords}, {"state", "fresh"},
 	{"hold-on-trace", "pid pidfile"},
 }
 

@@ -22,7 +22,7 @@ const exitArmed = 3
 var tool = cli.Tool{
 	Name:     "wdping",
 	Synopsis: "wdping [flags] CONDITION... | wdping -status [-device NODE]",
-	Summary:  "Pings a hardware watchdog while all its conditions hold: -fresh, -pidfile, -exists, -absent.",
+	Summary:  "Pings a hardware watchdog while all its conditions hold: -fresh, -check, -stdin, -pidfile, -exists, -absent.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "told to end and nothing is armed; -status: told"},
 		{Code: cli.ExitNo, Meaning: "-status: there is no such watchdog"},
@@ -75,6 +75,8 @@ func run(env *cli.Env, args []string) int {
 	case holdMax <= 0:
 		return env.Usage("-hold-max %s: want more than 0", holdMax)
 	}
+	conditions.Warn = func(text string) { env.Log.Warn(text) }
+	defer conditions.Close()
 	if err := prepare(env, &c); err != nil {
 		return env.Fail(err)
 	}

@@ -1,6 +1,7 @@
 // Package condition judges whether what a program depends on is well: a
 // heartbeat or another file that keeps changing, a process that exists, a file
-// that is there or is not. hbsend and wdping know the same words for it.
+// that is there or is not, a program that says so, lines that keep coming. hbsend and
+// wdping know the same words for it.
 //
 // Looking may block, on a file system that hangs; judging never does, and takes
 // the time as an argument. A program that must not be late calls Judge from a
@@ -8,8 +9,10 @@
 package condition
 
 import (
+	"sync"
 	"time"
 
+	"vigil/pkg/cli"
 	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 )
@@ -67,9 +70,14 @@ type entry struct {
 }
 
 // Set is the conditions of one program in the order they were given. Its zero
-// value has none. Not for concurrent use.
+// value has none. Not for concurrent use, but for Close.
 type Set struct {
+	// Warn hears what a person should know of the memory of -state. It may be nil.
+	Warn func(text string)
+
+	busy      sync.Mutex // held by Judge
 	entries   []*entry
+	memory    memory
 	started   bool
 	suspended time.Duration
 }
@@ -90,14 +98,48 @@ func (s *Set) Has(id string) bool {
 // Check refuses what everybody could forge: a file that is there and
 // writable for all, a heartbeat in a directory that rundir does not trust. A
 // file that is not there yet is none of its business. Later such a condition
-// merely does not hold.
+// merely does not hold. A program has to be there, though. An error is a
+// *cli.UsageError where the call is to blame. Check opens the memory of -state, if
+// there is one: who has called it calls Close at the end.
 func (s *Set) Check() error {
 	for _, e := range s.entries {
 		if err := e.probe.check(); err != nil {
 			return err
 		}
 	}
-	return nil
+	if s.memory.path == "" {
+		return nil
+	}
+	for _, e := range s.entries {
+		if _, ok := e.probe.(recalled); ok {
+			return s.recall()
+		}
+	}
+	return cli.Usagef("-state: goes with -fresh: there is nothing else to remember")
+}
+
+// Close ends the programs of -check that still run, within some seconds, and saves what
+// is to be remembered, unless a Judge hangs.
+func (s *Set) Close() {
+	for _, e := range s.entries {
+		if p, ok := e.probe.(*checkProbe); ok {
+			p.close()
+		}
+	}
+	if s.busy.TryLock() {
+		defer s.busy.Unlock()
+		if s.memory.keep != nil {
+			s.save(0, true)
+			s.memory.keep.Close()
+			s.memory.keep = nil
+		}
+	}
+}
+
+func (s *Set) warn(text string) {
+	if s.Warn != nil {
+		s.Warn(text)
+	}
 }
 
 // Judge looks at every condition. One that never held is Waiting for grace from
@@ -105,6 +147,8 @@ func (s *Set) Check() error {
 // ends, and after a suspend, its clock and its grace start afresh. holder may
 // be nil. The verdicts are valid until the next call.
 func (s *Set) Judge(clock func() Clock, holder Holder, grace time.Duration) []Verdict {
+	s.busy.Lock()
+	defer s.busy.Unlock()
 	c := clock()
 	slept := s.started && c.Suspended-s.suspended > time.Second
 	verdicts := make([]Verdict, 0, len(s.entries))
@@ -115,6 +159,7 @@ func (s *Set) Judge(clock func() Clock, holder Holder, grace time.Duration) []Ve
 		verdicts = append(verdicts, e.judge(c.Boot, clock, holder, grace, slept))
 	}
 	s.started, s.suspended = true, c.Suspended
+	s.save(c.Boot, false)
 	return verdicts
 }
 
@@ -122,6 +167,9 @@ func (e *entry) judge(now time.Duration, clock func() Clock, holder Holder, grac
 	if holder != nil {
 		if l, ok := holder.Active(e.id, now); ok {
 			e.held = true
+			if p, ok := e.probe.(*checkProbe); ok {
+				p.pause()
+			}
 			return Verdict{e.id, Held, fmt.Sprintf("held by %s: %s", l.By, l.Reason), e.once}
 		}
 	}

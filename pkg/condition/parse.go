@@ -22,6 +22,26 @@ func (s *Set) Flags(fs *flag.FlagSet) {
 		}
 		return s.add(id, path.Base(file), &fileProbe{path: file, within: within})
 	})
+	fs.Func("check", "require that the program `[ID:]PROG[=D]` has said yes, by exit status 0, within D (default 30s)", func(word string) error {
+		id, program, within, err := parseCheck(word)
+		if err != nil {
+			return err
+		}
+		return s.add(id, path.Base(program), &checkProbe{program: program, within: within})
+	})
+	fs.Func("stdin", "require that a line has come over standard input within `[ID:]D`", func(word string) error {
+		id, within, err := parseStdin(word)
+		if err != nil {
+			return err
+		}
+		for _, e := range s.entries {
+			if _, again := e.probe.(*stdinProbe); again {
+				return fmt.Errorf("given twice: there is one standard input")
+			}
+		}
+		return s.add(id, "stdin", newStdinProbe(within))
+	})
+	fs.StringVar(&s.memory.path, "state", "", "remember in `FILE` over a restart when the files of -fresh last changed")
 	fs.Func("pidfile", "require that the process named in `[ID:]FILE` exists and is no zombie", func(word string) error {
 		id, file, err := parseNamed(word)
 		if err != nil {
@@ -53,6 +73,9 @@ func (s *Set) add(id, suggested string, p probe) error {
 	if !heartbeat.ValidID(id) {
 		return fmt.Errorf("%q is no id: write ID:FILE with an ID of 1 to 64 of A-Za-z0-9._- not starting with . or -", id)
 	}
+	if c, ok := p.(*checkProbe); ok {
+		c.id = id
+	}
 	s.entries = append(s.entries, &entry{id: id, probe: p})
 	return nil
 }
@@ -81,4 +104,35 @@ func parseFresh(word string) (id, file string, within time.Duration, err error) 
 	}
 	id, file, err = parseNamed(word[:i])
 	return id, file, within, err
+}
+
+// parseCheck splits "[ID:]PROG[=D]". What follows the last equals sign is a part of
+// the name unless it is a duration.
+func parseCheck(word string) (id, program string, within time.Duration, err error) {
+	program, within = word, checkWithin
+	if i := strings.LastIndexByte(word, '='); i >= 0 {
+		if d, err := time.ParseDuration(word[i+1:]); err == nil {
+			program, within = word[:i], d
+		}
+	}
+	if within < minCheckWithin {
+		return "", "", 0, fmt.Errorf("%s: want at least %s", within, minCheckWithin)
+	}
+	id, program, err = parseNamed(program)
+	if err != nil {
+		err = fmt.Errorf("want [ID:]PROG or [ID:]PROG=D")
+	}
+	return id, program, within, err
+}
+
+// parseStdin splits "[ID:]D".
+func parseStdin(word string) (id string, within time.Duration, err error) {
+	text := word
+	if before, after, ok := strings.Cut(word, ":"); ok && heartbeat.ValidID(before) {
+		id, text = before, after
+	}
+	if within, err = time.ParseDuration(text); err != nil || within <= 0 {
+		return "", 0, fmt.Errorf("%q: want [ID:]D with a duration such as 30s", word)
+	}
+	return id, within, nil
 }

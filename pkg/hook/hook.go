@@ -10,11 +10,11 @@ package hook
 
 import (
 	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"vigil/pkg/fmt"
@@ -36,6 +36,7 @@ var ErrStart = errors.New("start")
 type Answer struct {
 	Status int   // that it exited with, where Err is nil
 	Err    error // it did not begin (ErrStart), was ended by a signal, or had no time left
+	Took   time.Duration
 }
 
 // Fault says in what a run differs from a good one, or "".
@@ -72,25 +73,27 @@ type Config struct {
 // The error matches fs.ErrNotExist or ErrRefused where the configuration is
 // wrong.
 func Check(program string) (string, error) {
-	path, err := filepath.Abs(program)
-	if err != nil {
-		return "", err
+	name := program
+	if !strings.HasPrefix(name, "/") {
+		dir, err := syscall.Getwd()
+		if err != nil {
+			return "", err
+		}
+		name = dir + "/" + name
 	}
-	st, err := os.Stat(path)
-	var pe *fs.PathError
+	name = path.Clean(name)
+	regular, open, err := kind(name)
 	switch {
-	case errors.As(err, &pe):
-		return "", fmt.Errorf("%s: hook: %w", path, pe.Err)
 	case err != nil:
-		return "", err
-	case !st.Mode().IsRegular():
-		return "", fmt.Errorf("%s: want a regular file: %w", path, ErrRefused)
-	case st.Mode()&0o002 != 0:
-		return "", fmt.Errorf("%s: everybody may write it: %w", path, ErrRefused)
-	case !executable(path):
-		return "", fmt.Errorf("%s: want an executable file: %w", path, ErrRefused)
+		return "", fmt.Errorf("%s: hook: %w", name, err)
+	case !regular:
+		return "", fmt.Errorf("%s: want a regular file: %w", name, ErrRefused)
+	case open:
+		return "", fmt.Errorf("%s: everybody may write it: %w", name, ErrRefused)
+	case !executable(name):
+		return "", fmt.Errorf("%s: want an executable file: %w", name, ErrRefused)
 	}
-	return path, nil
+	return name, nil
 }
 
 // Runner runs hooks. Its methods may be called concurrently.

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"vigil/pkg/jsonline"
@@ -23,19 +20,13 @@ const (
 	// finds again in their files, after saveLate.
 	saveSoon = time.Second
 	saveLate = time.Minute
-	// LockSuffix ends the name of the file that is locked, beside the memory: the
-	// memory itself is replaced by each save.
-	LockSuffix = ".lock"
 )
 
 // memory keeps what is known over a restart, in a file of lines: a header, then
 // one for each id.
 type memory struct {
-	dir  *rundir.Dir
-	name string
-	path string
+	*rundir.Keep
 	boot string
-	lock *os.File
 	log  Log
 
 	changed bool // a state has changed since it was saved
@@ -46,46 +37,24 @@ type memory struct {
 // openMemory locks the memory in path, whose directory must be one to be
 // trusted.
 func openMemory(path, boot string, log Log) (*memory, error) {
-	m := &memory{name: filepath.Base(path), path: path, boot: boot, log: log}
-	var err error
-	if m.dir, err = rundir.Open(filepath.Dir(path)); err != nil {
+	k, err := rundir.OpenKeep(path)
+	if err != nil {
 		return nil, err
 	}
-	m.lock, err = os.OpenFile(path+LockSuffix, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if err != nil {
-		m.close()
-		return nil, fmt.Errorf("%s%s: open: %w", path, LockSuffix, cause(err))
-	}
-	switch err = syscall.Flock(int(m.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		m.close()
-		return nil, fmt.Errorf("%s: another process uses it", path)
-	case err != nil:
-		m.close()
-		return nil, fmt.Errorf("%s%s: lock: %w", path, LockSuffix, err)
-	}
-	return m, nil
-}
-
-// close gives up the lock. Its file stays: to remove it would let two lock two.
-func (m *memory) close() {
-	if m.lock != nil {
-		_ = m.lock.Close()
-	}
-	_ = m.dir.Close()
+	return &memory{Keep: k, boot: boot, log: log}, nil
 }
 
 // load gives what was saved in this boot, and when. What cannot be read is
 // told, and nothing is known then; of another boot, no time means anything.
 func (m *memory) load(now time.Duration) (entries []entry, at time.Duration) {
-	b, _, err := m.dir.Read(m.name, memoryMax)
+	b, err := m.Read(memoryMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0
 	}
 	if err == nil {
 		entries, at, err = parseMemory(b, m.boot, now)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", m.path, err)
+			err = fmt.Errorf("%s: %w", m.Path(), err)
 		}
 	}
 	if err != nil {
@@ -173,7 +142,7 @@ func (m *memory) save(entries []entry, now time.Duration) {
 		}
 	}
 	text := ""
-	if err := m.dir.Write(m.name, b, 0o600); err != nil {
+	if err := m.Write(b); err != nil {
 		text = err.Error()
 	}
 	if text != m.fault && text != "" {

@@ -32,10 +32,10 @@ func (s *sim) restart(pause time.Duration) {
 	}
 	m := open()
 	m.save(s.core.entries, s.last)
-	m.close()
+	m.Close()
 	s.move(pause)
 	s.memory = open()
-	s.t.Cleanup(s.memory.close)
+	s.t.Cleanup(s.memory.Close)
 	s.start()
 	s.discover()
 	s.tick(true)

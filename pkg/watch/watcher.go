@@ -148,7 +148,7 @@ func (w *Watcher) Close() {
 		_ = w.holds.Close()
 	}
 	if w.memory != nil {
-		w.memory.close()
+		w.memory.Close()
 	}
 }
 
