@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"vigil/pkg/cli"
-	"vigil/pkg/condition"
-	"vigil/pkg/hold"
 	"vigil/pkg/watchdog"
 )
 
@@ -21,89 +19,55 @@ const exitArmed = 3
 
 var tool = cli.Tool{
 	Name:     "wdping",
-	Synopsis: "wdping [flags] CONDITION... | wdping -status [-device NODE]",
+	Synopsis: "wdping [flags] CONDITION... | wdping -status [-device NODE] [-ledger FILE]",
 	Summary:  "Pings a hardware watchdog while all its conditions hold: -fresh, -check, -stdin, -pidfile, -exists, -absent.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "told to end and nothing is armed; -status: told"},
 		{Code: cli.ExitNo, Meaning: "-status: there is no such watchdog"},
 		{Code: exitArmed, Meaning: "told to end, and the watchdog was left armed or is not known to be disarmed"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage, or a timeout that the device does not take"},
-		{Code: cli.ExitSystem, Meaning: "the device, a directory or a condition file was refused, or the device is gone"},
+		{Code: cli.ExitSystem, Meaning: "the device, a directory, a condition file or the ledger was refused, or the device is gone"},
 	},
 }
 
 func main() { cli.Main(tool, run) }
 
 func run(env *cli.Env, args []string) int {
-	var conditions condition.Set
-	c := watchdog.Config{Conditions: &conditions}
-	var holds string
-	var holdMax time.Duration
-	var status bool
+	var o options
 	flags := env.Flags()
-	conditions.Flags(flags)
-	flags.StringVar(&c.Device, "device", watchdog.DefaultPath, "watchdog `NODE`; none to do without")
-	flags.DurationVar(&c.Timeout, "timeout", time.Minute, "the device resets the machine after this `time` without a ping: whole seconds")
-	flags.DurationVar(&c.Interval, "interval", 0, "`time` between pings, at most a third of -timeout (default a quarter)")
-	flags.DurationVar(&c.Grace, "grace", time.Minute, "`time` for each condition to hold once before it counts as failed")
-	flags.StringVar(&holds, "hold", "", "honour holds in `DIR`: an id under a hold is excused")
-	flags.DurationVar(&holdMax, "hold-max", time.Hour, "longest `time` that a hold is honoured")
-	flags.BoolVar(&c.DryRun, "dry-run", false, "do everything but open the device: say what would be done")
-	flags.BoolVar(&status, "status", false, "tell what is known of the device without opening it")
-	flags.Func("exit", "what becomes of the device at the end, `WORD`: disarm or stay (default disarm)", func(word string) error {
-		c.Stay = word == "stay"
-		if !c.Stay && word != "disarm" {
-			return errors.New("want disarm or stay")
-		}
-		return nil
-	})
+	o.flags(flags)
 	ready := env.ReadyFlag(flags)
 	if code, done := env.Parse(flags, args); done {
 		return code
 	}
-	switch {
-	case flags.NArg() > 0:
+	if flags.NArg() > 0 {
 		return env.Usage("unexpected argument: %s", flags.Arg(0))
-	case c.Device == "":
-		return env.Usage("-device: want a node, or none")
-	case status:
-		return tellStatus(env, c.Device)
-	case conditions.Len() == 0:
-		return env.Usage("no condition: a watchdog that is pinged whatever happens watches nothing")
-	case c.Grace < 0:
-		return env.Usage("-grace %s: want 0 or more", c.Grace)
-	case holdMax <= 0:
-		return env.Usage("-hold-max %s: want more than 0", holdMax)
 	}
-	conditions.Warn = func(text string) { env.Log.Warn(text) }
-	defer conditions.Close()
-	if err := prepare(env, &c); err != nil {
+	if err := o.check(); err != nil {
+		return env.Usage("%v", err)
+	}
+	if o.status {
+		return tellStatus(env, o.Device, o.ledger)
+	}
+	o.conditions.Warn = func(text string) { env.Log.Warn(text) }
+	defer o.conditions.Close()
+	if err := o.prepare(env); err != nil {
 		return env.Fail(err)
 	}
-	if holds != "" {
-		reader, err := hold.NewReader(holds, tool.Name, holdMax)
+	if o.onStarve != "" {
+		hooks, err := o.hooks(env)
 		if err != nil {
 			return env.Fail(err)
 		}
-		c.Holds = reader
+		defer hooks.Close(hookWait)
+		o.OnStarve = hooks
 	}
-	c.Ready = ready.Signal
-	return feed(env, c)
+	o.Ready = ready.Signal
+	return feed(env, o.Config)
 }
 
-// prepare refuses what cannot work before anything is begun.
-func prepare(env *cli.Env, c *watchdog.Config) error {
-	if c.Device == "none" {
-		c.Device = ""
-	}
-	err := c.Check()
-	if c.DryRun && errors.Is(err, fs.ErrNotExist) {
-		// What would be done can be said without the device, too.
-		env.Log.Warn(err.Error())
-		err = nil
-	}
-	return err
-}
+// hookWait is how long the end waits for a hook that still runs.
+const hookWait = 2 * time.Second
 
 func feed(env *cli.Env, c watchdog.Config) int {
 	// A terminal that hangs up must not end us: that would leave the device armed.
@@ -116,9 +80,12 @@ func feed(env *cli.Env, c watchdog.Config) int {
 		if e.Name != "" && !mute {
 			mute = env.Print(e.Line()) != cli.ExitOK
 		}
-		if e.Grave {
+		switch {
+		case e.Grave:
 			env.Log.Warn(e.Text)
-		} else {
+		case e.Minor:
+			env.Log.Debug(e.Text)
+		default:
 			env.Log.Info(e.Text)
 		}
 	}
@@ -132,7 +99,7 @@ func feed(env *cli.Env, c watchdog.Config) int {
 	return cli.ExitOK
 }
 
-func tellStatus(env *cli.Env, device string) int {
+func tellStatus(env *cli.Env, device, ledger string) int {
 	info, err := watchdog.Inspect(device)
 	if errors.Is(err, fs.ErrNotExist) {
 		env.Log.Error(err.Error())
@@ -141,5 +108,13 @@ func tellStatus(env *cli.Env, device string) int {
 	if err != nil {
 		return env.Fail(err)
 	}
-	return env.Print(info.Text())
+	text := info.Text()
+	if ledger != "" {
+		reset, err := info.LastReset(ledger)
+		if err != nil {
+			return env.Fail(err)
+		}
+		text = append(text, "last reset: "+cli.Escape(reset.String())+"\n"...)
+	}
+	return env.Print(text)
 }

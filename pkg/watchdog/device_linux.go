@@ -1,7 +1,6 @@
 package watchdog
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/mdlayher/watchdog"
 	"golang.org/x/sys/unix"
 
-	"vigil/pkg/cli"
 	"vigil/pkg/fmt"
 )
 
@@ -201,42 +199,8 @@ func (n *node) Close() error {
 	return errors.Join(n.kernel.write(n.fd, []byte("V")), n.kernel.close(n.fd))
 }
 
-// integer passes v through an ioctl on an int and gives what came back.
-func (k kernel) integer(fd int, request uint, v int32) (int32, error) {
-	arg := binary.NativeEndian.AppendUint32(nil, uint32(v))
-	err := k.ioctl(fd, request, arg)
-	return int32(binary.NativeEndian.Uint32(arg)), err
-}
-
 // Ping starts the timeout anew.
 func (d *Device) Ping() error { return d.handle.Ping() }
-
-// SetTimeout asks for t, whole seconds, and gives what the device really does.
-// A value that it does not take is a *cli.UsageError; a device whose timeout is
-// fixed keeps it.
-func (d *Device) SetTimeout(t time.Duration) (time.Duration, error) {
-	_, err := d.kernel.integer(d.fd, unix.WDIOC_SETTIMEOUT, int32(t/time.Second))
-	switch {
-	case errors.Is(err, unix.EINVAL):
-		return 0, cli.Usagef("-timeout %s: %s (%s) does not take it", t, d.Info.Path, d.Identity)
-	case err != nil && !unsupported(err):
-		return 0, fmt.Errorf("%s: set timeout: %w", d.Info.Path, err)
-	}
-	real, err := d.handle.Timeout()
-	if err == nil && real < time.Second {
-		err = fmt.Errorf("%s is no timeout", real)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: read timeout: %w", d.Info.Path, err)
-	}
-	return real, nil
-}
-
-// unsupported tells whether the driver does not know an ioctl: the watchdog core
-// and older drivers have different words for it.
-func unsupported(err error) bool {
-	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP)
-}
 
 // gone tells whether there is no device behind the descriptor any more.
 func gone(err error) bool { return errors.Is(err, unix.ENODEV) }

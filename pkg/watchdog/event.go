@@ -17,13 +17,15 @@ type Event struct {
 	ID       string
 	Reason   string
 	By       string        // who holds
-	Left     time.Duration // until the hold ends
+	Left     time.Duration // until the hold ends, or of a starving device until it resets
 	Device   string
 	Identity string        // of the device
 	T        time.Duration // the timeout of an armed device
+	Pre      time.Duration // its pretimeout
 	DryRun   bool
 	Text     string
 	Grave    bool // a person should look
+	Minor    bool // only who looks for something wants to know
 }
 
 // Line gives the event as one JSON line.
@@ -44,6 +46,9 @@ func (e *Event) Line() []byte {
 	}
 	if e.T != 0 {
 		w.Int("timeout_ms", e.T.Milliseconds())
+	}
+	if e.Pre != 0 {
+		w.Int("pretimeout_ms", e.Pre.Milliseconds())
 	}
 	if e.DryRun {
 		w.Bool("dry_run", true)

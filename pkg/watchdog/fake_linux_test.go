@@ -23,23 +23,26 @@ type fake struct {
 	mu    sync.Mutex
 	calls []string // in words, in order
 
-	sysfs    string // directory of its attributes; "" for a driver without
-	number   number
-	identity string
-	timeout  int32
-	round    func(int32) int32 // what SETTIMEOUT makes of a value; nil to take it
-	refuse   map[uint]error    // ioctls that fail
-	open     map[int]bool      // descriptor: the magic character was its last write
-	wrong    bool              // fstat shows another device
-	nowayout bool
-	active   bool
-	next     int
+	sysfs                string // directory of its attributes; "" for a driver without
+	number               number
+	identity             string
+	timeout              int32
+	pretimeout, timeleft int32
+	shorten              bool // SETPRETIMEOUT sets half of it
+	bootstatus           uint32
+	round                func(int32) int32 // what SETTIMEOUT makes of a value; nil to take it
+	refuse               map[uint]error    // ioctls that fail
+	open                 map[int]bool      // descriptor: the magic character was its last write
+	wrong                bool              // fstat shows another device
+	nowayout             bool
+	active               bool
+	next                 int
 }
 
 func newFake(t *testing.T) *fake {
 	f := &fake{
 		t: t, sysfs: t.TempDir(), number: misc, identity: "Fake Watchdog", timeout: 30,
-		refuse: map[uint]error{}, open: map[int]bool{}, next: 7,
+		refuse: map[uint]error{unix.WDIOC_GETTIMELEFT: unix.EOPNOTSUPP}, open: map[int]bool{}, next: 7,
 	}
 	f.show()
 	return f
@@ -164,8 +167,9 @@ func (f *fake) ioctl(fd int, request uint, arg []byte) error {
 		f.t.Errorf("ioctl %#x: %d bytes, want %d", request, len(arg), size)
 	}
 	word := func() int32 { return int32(binary.NativeEndian.Uint32(arg)) }
-	name := map[byte]string{0: "GETSUPPORT", 4: "SETOPTIONS", 5: "KEEPALIVE", 6: "SETTIMEOUT", 7: "GETTIMEOUT"}[byte(request)]
-	if name == "SETOPTIONS" || name == "SETTIMEOUT" {
+	name := map[byte]string{0: "GETSUPPORT", 2: "GETBOOTSTATUS", 4: "SETOPTIONS", 5: "KEEPALIVE", 6: "SETTIMEOUT", 7: "GETTIMEOUT",
+		8: "SETPRETIMEOUT", 9: "GETPRETIMEOUT", 10: "GETTIMELEFT"}[byte(request)]
+	if strings.HasPrefix(name, "SET") {
 		name += fmt.Sprintf(" %d", word())
 	}
 	f.calls = append(f.calls, name)
@@ -189,6 +193,21 @@ func (f *fake) ioctl(fd int, request uint, arg []byte) error {
 		binary.NativeEndian.PutUint32(arg, uint32(f.timeout))
 	case 7:
 		binary.NativeEndian.PutUint32(arg, uint32(f.timeout))
+	case 8:
+		// watchdog_dev.c: EINVAL from the timeout on.
+		if word() >= f.timeout {
+			return unix.EINVAL
+		}
+		f.pretimeout = word()
+		if f.shorten {
+			f.pretimeout /= 2
+		}
+	case 9:
+		binary.NativeEndian.PutUint32(arg, uint32(f.pretimeout))
+	case 10:
+		binary.NativeEndian.PutUint32(arg, uint32(f.timeleft))
+	case 2:
+		binary.NativeEndian.PutUint32(arg, f.bootstatus)
 	default:
 		f.t.Errorf("ioctl %#x is not known", request)
 	}

@@ -54,7 +54,7 @@ var misc = number{10, 130}
 // Drivers older than the watchdog core have none, and some kernels only some.
 var attributes = [...]string{
 	"identity", "state", "timeout", "timeleft", "pretimeout", "pretimeout_governor",
-	"min_timeout", "max_timeout", "nowayout", "status", "bootstatus",
+	"min_timeout", "max_timeout", "nowayout", "options", "status", "bootstatus",
 }
 
 // Info is what can be known of a watchdog without opening it.
@@ -133,6 +133,33 @@ func (i *Info) checkTimeout(t time.Duration) error {
 		return cli.Usagef("-timeout %s: %s takes %s to %s", t, i.Path, least, most)
 	}
 	return nil
+}
+
+// checkPretimeout refuses one where sysfs shows that there is none: the attribute is
+// there only if the driver or the watchdog core warns.
+func (i *Info) checkPretimeout(t time.Duration) error {
+	if _, ok := i.attr["pretimeout"]; !ok && i.attr["timeout"] != "" {
+		return cli.Usagef("-pretimeout %s: %s (%s) has none", t, i.Path, i.attr["identity"])
+	}
+	return nil
+}
+
+// cardReset is WDIOF_CARDRESET (include/uapi/linux/watchdog.h).
+const cardReset = 0x20
+
+// cardReset tells whether the driver says that the watchdog has caused the last reset.
+func (i *Info) cardReset() bool { return i.bits("bootstatus")&cardReset != 0 }
+
+// reports tells whether the driver is known to say so whenever it is so. Kernels
+// before 6.4 do not show what their drivers can.
+func (i *Info) reports() bool { return i.bits("options")&cardReset != 0 && i.attr["bootstatus"] != "" }
+
+func (i *Info) bits(attr string) uint64 {
+	n, err := strconv.ParseUint(i.attr[attr], 0, 32)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func (i *Info) seconds(attr string) time.Duration {

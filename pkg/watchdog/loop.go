@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"vigil/pkg/condition"
+	"vigil/pkg/fmt"
 )
 
 // Bounds of what may be asked for.
@@ -20,15 +21,20 @@ type pace struct {
 	expiry   time.Duration // how long a verdict counts
 }
 
-// newPace makes the pace for a device that resets after timeout. interval 0 is
-// a quarter of it. Wake-ups are no more than a second apart whatever the
-// interval: a recovery, and a hold, must not wait for the next ping.
-func newPace(timeout, interval time.Duration) pace {
+// newPace makes the pace for a device that resets after timeout and a supervisor
+// that kills after watch; 0 for none. interval 0 is a quarter of timeout. Wake-ups
+// are no more than a second apart whatever the interval: a recovery, and a hold,
+// must not wait for the next ping.
+func newPace(timeout, interval, watch time.Duration) pace {
 	if interval == 0 {
 		interval = timeout / 4
 	}
-	tick := interval / ((interval + maxTick - 1) / maxTick)
-	return pace{interval, tick, max(timeout/4, 2*tick)}
+	longest, patience := maxTick, timeout
+	if watch > 0 {
+		longest, patience = max(min(longest, watch/4), minInterval), min(patience, watch)
+	}
+	tick := interval / ((interval + longest - 1) / longest)
+	return pace{interval, tick, max(patience/4, 2*tick)}
 }
 
 // order is what the judging side leaves for the pinging side.
@@ -36,46 +42,73 @@ type order struct {
 	condition.Verdict
 	at   time.Duration // CLOCK_BOOTTIME when the look began
 	pace pace
+	live bool // the device is open, or would be: from now on a failure counts
 }
 
 // loop decides, at each wake-up of the pinging thread, whether to ping and
 // whether there is something to tell. It is pure: the time is an argument.
 type loop struct {
-	state  condition.State // as told last
-	id     string          // that decided it
-	woke   time.Duration
-	pinged time.Duration
-	ever   bool // pinged at least once
+	latch    bool // once starving, stay so
+	starving bool
+	state    condition.State // as told last
+	id       string          // that decided it
+	latched  *condition.Verdict
+	woke     time.Duration
+	pinged   time.Duration
+	ever     bool // pinged at least once
 }
 
-// step is one wake-up at now. again is the time until the next.
-func (l *loop) step(now time.Duration, o *order) (ping bool, change *condition.Verdict, again time.Duration) {
+// action is what a wake-up comes to.
+type action struct {
+	ping   bool               // the device
+	feeds  bool               // all is well, as far as anybody is to know
+	change *condition.Verdict // to tell
+	turn   bool               // it has begun or ceased to starve, which change says
+	again  time.Duration      // until the next wake-up
+}
+
+// step is one wake-up at now.
+func (l *loop) step(now time.Duration, o *order) action {
 	stalled := l.woke != 0 && now-l.woke > o.pace.expiry
 	l.woke = now
 	if stalled && now-o.at > o.pace.expiry {
 		// This thread did not run, or the machine slept: that the verdict is
 		// old is not the fault of whoever judges. Ask again, soon.
-		return false, nil, o.pace.tick / 10
+		return action{again: o.pace.tick / 10}
 	}
-	v := o.current(now)
-	if v.State != l.state || v.ID != l.id {
-		l.state, l.id = v.State, v.ID
-		change = &v
+	v := l.verdict(now, o)
+	starving := o.live && v.State == condition.Fails
+	a := action{feeds: !starving, turn: starving != l.starving, again: o.pace.tick}
+	if a.turn || v.State != l.state || v.ID != l.id {
+		l.starving, l.state, l.id = starving, v.State, v.ID
+		a.change = &v
 	}
-	due := !l.ever || now-l.pinged >= o.pace.interval-o.pace.tick/2
-	if due && pings(v.State) {
+	if o.live && !starving && (!l.ever || now-l.pinged >= o.pace.interval-o.pace.tick/2) {
 		l.ever, l.pinged = true, now
-		ping = true
+		a.ping = true
 	}
-	return ping, change, o.pace.tick
+	return a
 }
 
-func pings(s condition.State) bool { return s == condition.Holds || s == condition.Held }
+// verdict is the one that counts at now.
+func (l *loop) verdict(now time.Duration, o *order) condition.Verdict {
+	if l.latched != nil {
+		return *l.latched
+	}
+	v := o.current(now)
+	if l.latch && o.live && v.State == condition.Fails {
+		kept := v
+		kept.Reason += ", and -latch"
+		l.latched = &kept
+		return kept
+	}
+	return v
+}
 
-// current gives the verdict as it counts at now.
+// current gives the order's verdict as it counts at now.
 func (o *order) current(now time.Duration) condition.Verdict {
 	if now-o.at <= o.pace.expiry {
 		return o.Verdict
 	}
-	return condition.Verdict{State: condition.Fails, Reason: "conditions not judged for " + (now - o.at).Round(100*time.Millisecond).String()}
+	return condition.Verdict{State: condition.Fails, Reason: fmt.Sprintf("conditions not judged for %s", (now - o.at).Round(100*time.Millisecond))}
 }

@@ -12,15 +12,18 @@ import (
 const ms = time.Millisecond
 
 func TestPace(t *testing.T) {
-	for _, tt := range []struct{ timeout, interval, wantInterval, tick, expiry time.Duration }{
-		{time.Minute, 0, 15 * time.Second, time.Second, 15 * time.Second},
-		{time.Minute, 20 * time.Second, 20 * time.Second, time.Second, 15 * time.Second},
-		{4 * time.Second, time.Second, time.Second, time.Second, 2 * time.Second},
-		{time.Second, 0, 250 * ms, 250 * ms, 500 * ms},
-		{6 * time.Second, 1500 * ms, 1500 * ms, 750 * ms, 1500 * ms},
+	for _, tt := range []struct{ timeout, interval, watch, wantInterval, tick, expiry time.Duration }{
+		{time.Minute, 0, 0, 15 * time.Second, time.Second, 15 * time.Second},
+		{time.Minute, 20 * time.Second, 0, 20 * time.Second, time.Second, 15 * time.Second},
+		{4 * time.Second, time.Second, 0, time.Second, time.Second, 2 * time.Second},
+		{time.Second, 0, 0, 250 * ms, 250 * ms, 500 * ms},
+		{6 * time.Second, 1500 * ms, 0, 1500 * ms, 750 * ms, 1500 * ms},
+		{time.Minute, 0, 2 * time.Second, 15 * time.Second, 500 * ms, time.Second},
+		{time.Minute, 0, time.Hour, 15 * time.Second, time.Second, 15 * time.Second},
+		{4 * time.Second, 0, minWatch, time.Second, minInterval, 2 * minInterval},
 	} {
-		if got := newPace(tt.timeout, tt.interval); got != (pace{tt.wantInterval, tt.tick, tt.expiry}) {
-			t.Errorf("%s, %s: %+v", tt.timeout, tt.interval, got)
+		if got := newPace(tt.timeout, tt.interval, tt.watch); got != (pace{tt.wantInterval, tt.tick, tt.expiry}) {
+			t.Errorf("%s, %s, %s: %+v", tt.timeout, tt.interval, tt.watch, got)
 		}
 	}
 }
@@ -37,28 +40,39 @@ type world struct {
 	late   time.Duration
 	pings  []time.Duration
 	events []string
+	force  bool // the device is opened, whatever the conditions do
+	turns  int  // from feeding to starving and back
+	// starved is the time of wake-ups that found it starving.
+	starved time.Duration
 }
 
 func newWorld(t *testing.T, timeout time.Duration) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(1, 2)), now: time.Hour, loop: loop{state: condition.Waiting}}
-	w.order = order{Verdict: condition.Verdict{State: condition.Waiting}, at: w.now, pace: newPace(timeout, 0)}
+	w.order = order{Verdict: condition.Verdict{State: condition.Waiting}, at: w.now, pace: newPace(timeout, 0, 0)}
 	return w
 }
 
 // run goes on for d with the conditions as v says.
 func (w *world) run(d time.Duration, v condition.Verdict) {
 	for end := w.now + d; w.now < end; {
-		ping, change, again := w.loop.step(w.now, &w.order)
-		if ping {
+		a := w.loop.step(w.now, &w.order)
+		if a.ping {
 			w.pings = append(w.pings, w.now)
 		}
-		if change != nil {
-			w.events = append(w.events, states[change.State]+" "+change.ID)
+		if a.change != nil {
+			w.events = append(w.events, states[a.change.State]+" "+a.change.ID)
+		}
+		if a.turn {
+			w.turns++
+		}
+		if !a.feeds {
+			w.starved += a.again
 		}
 		if !w.hung {
 			w.order.Verdict, w.order.at = v, w.now
+			w.order.live = w.order.live || v.State <= condition.Held || w.force
 		}
-		w.now += again
+		w.now += a.again
 		if w.late > 0 {
 			w.now += time.Duration(w.rnd.Int64N(int64(w.late)))
 		}
@@ -167,18 +181,61 @@ func TestOwnStall(t *testing.T) {
 	w.run(time.Minute, good)
 	n := len(w.pings)
 	w.now += 8 * time.Hour
-	ping, change, again := w.loop.step(w.now, &w.order)
-	if ping || change != nil || again > 100*ms {
-		t.Errorf("first wake-up: ping %t, change %v, again in %s", ping, change, again)
+	a := w.loop.step(w.now, &w.order)
+	if a.ping || a.change != nil || a.turn || a.again > 100*ms {
+		t.Errorf("first wake-up: %+v", a)
 	}
 	start := w.now
 	w.order.at = w.now
-	w.now += again
+	w.now += a.again
 	w.run(2*time.Second, good)
 	if len(w.pings) == n || w.pings[n]-start > 200*ms {
 		t.Errorf("no ping at once: %v", w.pings[n:])
 	}
 	if len(w.events) != 1 {
 		t.Errorf("told %q", w.events)
+	}
+}
+
+// TestLatch: with -latch no recovery counts, nor a hold, once the device is open.
+func TestLatch(t *testing.T) {
+	w := newWorld(t, time.Minute)
+	w.loop.latch = true
+	w.run(time.Minute, bad) // the grace of a condition that never held is over
+	w.run(time.Minute, good)
+	if len(w.pings) == 0 || w.turns != 0 {
+		t.Fatalf("%d pings, %d turns before anything starved", len(w.pings), w.turns)
+	}
+	w.run(2*time.Second, bad)
+	before := len(w.pings)
+	w.run(time.Minute, good)
+	w.run(time.Minute, held)
+	if n := len(w.pings); n != before || w.turns != 1 {
+		t.Errorf("%d pings behind the latch, %d turns", n-before, w.turns)
+	}
+	if got, want := strings.Join(w.events, ", "), "starving a, feeding , starving a"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	if got, want := w.loop.latched.Reason, "silent, and -latch"; got != want {
+		t.Errorf("reason %q, want %q", got, want)
+	}
+}
+
+// TestArmedLate: opened by -arm-after, the device is pinged while a grace lasts and
+// starves where it is over, which is a turn although the state was told before.
+func TestArmedLate(t *testing.T) {
+	waiting := condition.Verdict{ID: "a", State: condition.Waiting, Reason: "missing"}
+	w := newWorld(t, time.Minute)
+	w.force = true
+	w.run(time.Minute, waiting)
+	if len(w.pings) == 0 || w.turns != 0 {
+		t.Errorf("%d pings, %d turns within the grace", len(w.pings), w.turns)
+	}
+	w = newWorld(t, time.Minute)
+	w.run(time.Minute, bad)
+	w.force = true
+	w.run(time.Minute, bad)
+	if len(w.pings) != 0 || w.turns != 1 || w.starved < 58*time.Second {
+		t.Errorf("%d pings, %d turns, starved for %s", len(w.pings), w.turns, w.starved)
 	}
 }

@@ -28,6 +28,7 @@ type run struct {
 	outcome Outcome
 	err     error
 	ended   chan struct{}
+	ledger  *Ledger
 
 	mu     sync.Mutex
 	events []Event
@@ -64,6 +65,7 @@ func start(t *testing.T, prepare func(r *run, c *Config)) *run {
 	if prepare != nil {
 		prepare(r, &c)
 	}
+	r.ledger = c.Ledger
 	go func() {
 		defer close(r.ended)
 		r.outcome, r.err = Run(r.done, c)
@@ -139,7 +141,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%d, %v", outcome, err)
 	}
 	calls := r.fake.said()
-	if !strings.HasPrefix(calls, "open /dev/watchdog; SETTIMEOUT 60; GETTIMEOUT; KEEPALIVE; ") || !strings.HasSuffix(calls, "; write V; close") {
+	if !strings.HasPrefix(calls, "open /dev/watchdog; SETTIMEOUT 60; GETTIMEOUT; GETPRETIMEOUT; KEEPALIVE; ") || !strings.HasSuffix(calls, "; write V; close") {
 		t.Error(calls)
 	}
 	want := "armed: /dev/watchdog: armed: Fake Watchdog, timeout 1m0s\nfeeding: feeding: all conditions hold\ndisarmed: /dev/watchdog: disarmed\n"
@@ -187,7 +189,7 @@ func TestStarving(t *testing.T) {
 	if outcome, err := r.stop(); outcome != Armed || err != nil || !r.fake.armed() || r.fake.count("write V") != 0 {
 		t.Errorf("%d, %v, armed %t", outcome, err, r.fake.armed())
 	}
-	if got, want := r.text(), "left_armed: /dev/watchdog: left armed: starving: svc: missing\n"; !strings.HasSuffix(got, want) {
+	if got, want := r.text(), "left_armed: /dev/watchdog: left armed: starving: svc: missing; resets within 1m0s\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("told\n%swant at its end\n%s", got, want)
 	}
 }

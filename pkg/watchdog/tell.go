@@ -25,10 +25,10 @@ func (r *runner) stateEvent(v condition.Verdict) Event {
 	text := states[v.State]
 	switch {
 	case !r.DryRun:
-	case pings(v.State):
-		text = "would ping"
 	case v.State == condition.Fails:
 		text = "would starve"
+	case v.State != condition.Waiting:
+		text = "would ping"
 	}
 	if why := describe(v); why != "" {
 		text += ": " + why
