@@ -166,52 +166,68 @@ func (f *fake) ioctl(fd int, request uint, arg []byte) error {
 	if size := int(request >> 16 & 0x3fff); arg != nil && size != len(arg) {
 		f.t.Errorf("ioctl %#x: %d bytes, want %d", request, len(arg), size)
 	}
-	word := func() int32 { return int32(binary.NativeEndian.Uint32(arg)) }
-	name := map[byte]string{0: "GETSUPPORT", 2: "GETBOOTSTATUS", 4: "SETOPTIONS", 5: "KEEPALIVE", 6: "SETTIMEOUT", 7: "GETTIMEOUT",
-		8: "SETPRETIMEOUT", 9: "GETPRETIMEOUT", 10: "GETTIMELEFT"}[byte(request)]
+	word := int32(0)
+	if len(arg) >= 4 {
+		word = int32(binary.NativeEndian.Uint32(arg))
+	}
+	name := ioctls[byte(request)]
 	if strings.HasPrefix(name, "SET") {
-		name += fmt.Sprintf(" %d", word())
+		name += fmt.Sprintf(" %d", word)
 	}
 	f.calls = append(f.calls, name)
 	if err := f.refuse[request]; err != nil {
 		return err
 	}
-	switch byte(request) {
+	if err := f.act(byte(request), word, arg); err != nil {
+		return err
+	}
+	f.show()
+	return nil
+}
+
+// ioctls names them by their numbers (include/uapi/linux/watchdog.h).
+var ioctls = map[byte]string{
+	0: "GETSUPPORT", 2: "GETBOOTSTATUS", 4: "SETOPTIONS", 5: "KEEPALIVE", 6: "SETTIMEOUT", 7: "GETTIMEOUT",
+	8: "SETPRETIMEOUT", 9: "GETPRETIMEOUT", 10: "GETTIMELEFT",
+}
+
+// act does what an ioctl asks for. f.mu is held.
+func (f *fake) act(number byte, word int32, arg []byte) error {
+	give := func(n uint32) { binary.NativeEndian.PutUint32(arg, n) }
+	switch number {
 	case 0:
 		copy(arg[8:], f.identity)
+	case 2:
+		give(f.bootstatus)
 	case 4: // WDIOS_DISABLECARD
-		if word() != 1 {
-			f.t.Errorf("SETOPTIONS %d", word())
+		if word != 1 {
+			f.t.Errorf("SETOPTIONS %d", word)
 		}
 		f.active = false
 	case 5:
 	case 6:
-		f.timeout = word()
+		f.timeout = word
 		if f.round != nil {
 			f.timeout = f.round(f.timeout)
 		}
-		binary.NativeEndian.PutUint32(arg, uint32(f.timeout))
+		give(uint32(f.timeout))
 	case 7:
-		binary.NativeEndian.PutUint32(arg, uint32(f.timeout))
-	case 8:
-		// watchdog_dev.c: EINVAL from the timeout on.
-		if word() >= f.timeout {
+		give(uint32(f.timeout))
+	case 8: // watchdog_dev.c: EINVAL from the timeout on
+		if word >= f.timeout {
 			return unix.EINVAL
 		}
-		f.pretimeout = word()
+		f.pretimeout = word
 		if f.shorten {
 			f.pretimeout /= 2
 		}
 	case 9:
-		binary.NativeEndian.PutUint32(arg, uint32(f.pretimeout))
+		give(uint32(f.pretimeout))
 	case 10:
-		binary.NativeEndian.PutUint32(arg, uint32(f.timeleft))
-	case 2:
-		binary.NativeEndian.PutUint32(arg, f.bootstatus)
+		give(uint32(f.timeleft))
 	default:
-		f.t.Errorf("ioctl %#x is not known", request)
+		f.t.Errorf("ioctl %d is not known", number)
 	}
-	f.show()
 	return nil
 }
 
