@@ -15,6 +15,22 @@ import (
 // Now is the time since boot, suspend included.
 func Now() time.Duration { return read(unix.CLOCK_BOOTTIME) }
 
+// Clock gives the same time cheaply where it is asked for again and again.
+type Clock struct {
+	at   time.Duration
+	then time.Time
+}
+
+// Now is boottime.Now, and what Soon counts from.
+func (c *Clock) Now() time.Duration {
+	c.at, c.then = Now(), time.Now()
+	return c.at
+}
+
+// Soon is the time without a system call, which costs six times as much: by
+// CLOCK_MONOTONIC since the last Now, so that a suspend since then is not seen.
+func (c *Clock) Soon() time.Duration { return c.at + time.Since(c.then) }
+
 // Suspended is the part of Now that the machine spent suspended; between two
 // readings it grows only by a suspend.
 func Suspended() time.Duration {

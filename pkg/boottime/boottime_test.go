@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestNowAgreesWithUptime(t *testing.T) {
@@ -39,5 +40,15 @@ func TestSuspendedNeverNegative(t *testing.T) {
 	// The two clocks are read one after the other, BOOTTIME first.
 	if s := Suspended(); s < -1e9 {
 		t.Errorf("suspended for %v", s)
+	}
+}
+
+// TestClock: both hands of it tell the same time.
+func TestClock(t *testing.T) {
+	var c Clock
+	now := c.Now()
+	soon := c.Soon()
+	if after := Now(); soon < now || soon > after+time.Millisecond {
+		t.Errorf("now %v, soon after %v, then %v", now, soon, after)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,6 +31,7 @@ var (
 type Dir struct {
 	f    *os.File
 	path string
+	num  int // of the descriptor: f.Fd costs a lock
 }
 
 // Info is what fstat(2) said of the descriptor that was read.
@@ -55,7 +55,7 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fail(path, "open directory", err)
 	}
-	d := &Dir{os.NewFile(uintptr(fd), path), path}
+	d := &Dir{os.NewFile(uintptr(fd), path), path, fd}
 	if err := d.trusted(); err != nil {
 		d.Close()
 		return nil, err
@@ -78,7 +78,7 @@ func (d *Dir) trusted() error {
 }
 
 // fd stays valid while the Dir is reachable: every caller holds d.
-func (d *Dir) fd() int { return int(d.f.Fd()) }
+func (d *Dir) fd() int { return d.num }
 
 // Fd is the descriptor, for the system calls that end in -at. It is the Dir's.
 func (d *Dir) Fd() int { return d.fd() }
@@ -96,63 +96,13 @@ func (d *Dir) Gone() bool {
 	return unix.Fstat(d.fd(), &st) != nil || st.Nlink == 0
 }
 
-// Names lists the directory, unsorted, without "." and "..".
-func (d *Dir) Names() ([]string, error) {
-	// An own open file description, so that concurrent listings do not share
-	// one position.
-	fd, err := openat(d.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, fail(d.path, "list", err)
-	}
-	defer unix.Close(fd)
-	var names []string
-	for buf := make([]byte, 16<<10); ; {
-		n, err := unix.ReadDirent(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, fail(d.path, "list", err)
-		}
-		if n == 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
-}
-
 // Read reads a regular file of at most limit bytes. A longer one gives
 // ErrTooLong with the first limit bytes, anything but a regular file
 // ErrNotRegular; a missing one matches fs.ErrNotExist.
-//
-// It works on the bare descriptor: a watcher reads thousands of files a second,
-// and an os.File costs more than the reading.
 func (d *Dir) Read(name string, limit int) ([]byte, Info, error) {
-	fd, st, err := d.open(name, unix.O_RDONLY)
-	if err != nil {
-		return nil, Info{}, err
-	}
-	defer unix.Close(fd)
-	// One byte more than it should have: a read that does not fill the room has
-	// seen the end.
-	b := make([]byte, 0, min(st.Size, int64(limit))+1)
-	for {
-		n, err := unix.Read(fd, b[len(b):cap(b)])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, info(&st), fail(d.join(name), "read", err)
-		}
-		b = b[:len(b)+n]
-		switch {
-		case len(b) > limit:
-			return b[:limit], info(&st), fmt.Errorf("%s: over %d bytes: %w", d.join(name), limit, ErrTooLong)
-		case n == 0 || len(b) < cap(b):
-			return b, info(&st), nil
-		}
-		b = slices.Grow(b, limit+1-len(b))[: len(b) : limit+1] // it has grown meanwhile
-	}
+	var r Reader
+	b, err := r.Read(d, name, limit)
+	return b, r.Info, err
 }
 
 // OpenFile opens an existing regular file with flags (unix.O_RDONLY or
@@ -170,13 +120,8 @@ func (d *Dir) open(name string, flags int) (fd int, st unix.Stat_t, err error) {
 	if err := component(name); err != nil {
 		return -1, st, err
 	}
-	fd, err = openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	switch err {
-	case nil:
-	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // a symlink, a FIFO or socket, a directory
-		return -1, st, fail(d.join(name), "open", ErrNotRegular)
-	default:
-		return -1, st, fail(d.join(name), "open", err)
+	if fd, err = openat(d.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err != nil {
+		return -1, st, d.refused(name, err)
 	}
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
@@ -187,6 +132,15 @@ func (d *Dir) open(name string, flags int) (fd int, st unix.Stat_t, err error) {
 		return -1, st, fail(d.join(name), "open", ErrNotRegular)
 	}
 	return fd, st, nil
+}
+
+// refused says why a file could not be opened.
+func (d *Dir) refused(name string, err error) error {
+	switch err {
+	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // a symlink, a FIFO or socket, a directory
+		err = ErrNotRegular
+	}
+	return fail(d.join(name), "open", err)
 }
 
 // Write makes name hold data, replacing what is there: written to a temporary
@@ -341,8 +295,13 @@ func openat(dir int, name string, flags int, perm uint32) (int, error) {
 	}
 }
 
-func info(st *unix.Stat_t) Info {
-	return Info{
+func info(st *unix.Stat_t) (i Info) {
+	i.set(st)
+	return i
+}
+
+func (i *Info) set(st *unix.Stat_t) {
+	*i = Info{
 		UID:     int(st.Uid),
 		Mode:    fs.FileMode(st.Mode & 0o777),
 		Size:    st.Size,
