@@ -23,31 +23,44 @@ type Terms struct {
 // but for a missing file, which matches fs.ErrNotExist. Info is what fstat said
 // of the file read, also with a *Reject of its contents.
 func ReadUnder(d *rundir.Dir, name string, terms Terms) (r Record, info rundir.Info, err error) {
-	err = read(d, name, &terms, &r, &info)
-	return
+	b, info, err := d.Read(name, MaxSize)
+	id, err := admit(name, &info, &terms, err)
+	if err == nil {
+		err = take(b, id, &terms, &r)
+	}
+	return r, info, err
 }
 
-func read(d *rundir.Dir, name string, terms *Terms, r *Record, info *rundir.Info) error {
+// admit judges a file by its name, by what it is, and by the error that reading it gave.
+func admit(name string, info *rundir.Info, terms *Terms, err error) (id string, _ error) {
 	id, ok := FileID(name)
-	if !ok {
-		return &Reject{WrongID, "file name is not an id with " + Suffix}
-	}
-	b, got, err := d.Read(name, MaxSize)
-	*info = got
 	switch {
+	case !ok:
+		return id, &Reject{WrongID, "file name is not an id with " + Suffix}
+	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
-		return err
+		return id, err
 	case errors.Is(err, rundir.ErrNotRegular):
-		return &Reject{Reason: NotRegular}
+		return id, &Reject{Reason: NotRegular}
 	case errors.Is(err, rundir.ErrTooLong):
-		return &Reject{Oversize, fmt.Sprintf("%d bytes, want at most %d", info.Size, MaxSize)}
-	case err != nil:
-		return &Reject{Unreadable, err.Error()}
-	case info.UID != 0 && info.UID != os.Geteuid() && info.UID != terms.Owner:
-		return &Reject{ForeignOwner, fmt.Sprintf("uid %d", info.UID)}
-	case info.Mode&0o002 != 0:
-		return &Reject{Writable, fmt.Sprintf("mode %04o", uint32(info.Mode))}
+		return id, &Reject{Oversize, fmt.Sprintf("%d bytes, want at most %d", info.Size, MaxSize)}
+	default:
+		return id, &Reject{Unreadable, err.Error()}
 	}
+	switch {
+	case info.UID != 0 && info.UID != me && info.UID != terms.Owner:
+		return id, &Reject{ForeignOwner, fmt.Sprintf("uid %d", info.UID)}
+	case info.Mode&0o002 != 0:
+		return id, &Reject{Writable, fmt.Sprintf("mode %04o", uint32(info.Mode))}
+	}
+	return id, nil
+}
+
+// me is the effective user: no program changes it after its start.
+var me = os.Geteuid()
+
+// take judges what a file holds.
+func take(b []byte, id string, terms *Terms, r *Record) error {
 	p := parse{wantID: id}
 	if err := p.whole(b); err != nil {
 		return err
@@ -69,7 +82,7 @@ var tries = [...]time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond}
 func Read(d *rundir.Dir, name string) (r Record, info rundir.Info, err error) {
 	for _, pause := range tries {
 		time.Sleep(pause)
-		err = read(d, name, &Terms{}, &r, &info)
+		r, info, err = ReadUnder(d, name, Terms{})
 		rej, ok := errors.AsType[*Reject](err)
 		if !ok || !rej.Transient() {
 			break
