@@ -37,7 +37,7 @@ func (w *Watcher) Check() ([]*Report, error) {
 	}
 	var faults []error
 	for i, s := range w.sources {
-		names, err := s.list(w.opt.Log)
+		names, err := s.list(w.opt.Log, w.settled(int32(i)))
 		if err != nil {
 			faults = append(faults, err)
 		}
@@ -47,14 +47,14 @@ func (w *Watcher) Check() ([]*Report, error) {
 	for key := range w.core.entries {
 		keys = append(keys, int32(key))
 	}
-	w.last = w.now()
+	w.lap(w.now())
 	stalled := w.sweep(keys)
 	if stalled {
 		stalled = w.sweep(keys) // once more: the stall may have been a short one
 	}
 	reports := make([]*Report, 0, len(keys))
 	for _, key := range keys {
-		e := &w.core.entries[key]
+		e := w.core.entries[key]
 		if w.memory != nil && e.missing && w.core.forgettable(e, e.visited) {
 			w.core.forget(key) // but a file that lies there would be found again
 			continue
@@ -81,7 +81,7 @@ func (w *Watcher) sweep(keys []int32) (stalled bool) {
 			break
 		}
 		time.Sleep(retryAfter)
-		w.last = w.now()
+		w.lap(w.now())
 	}
 	return w.stalls > before
 }

@@ -35,6 +35,11 @@ type Config struct {
 	Detector func() detector.Detector
 	EachBeat bool
 
+	// Signed says that a signature is wanted: nothing else of a file tells of life.
+	Signed bool
+
+	trust time.Duration // for tests: as with very many ids
+
 	// Once judges a single look at each file: nothing is remembered, so times
 	// in files are all there is.
 	Once bool
@@ -87,6 +92,14 @@ func (e *entry) rhythm() time.Duration {
 // timeout is the silence after which e is dead; guessed tells that neither the
 // operator nor the record has named it.
 func (c *Core) timeout(e *entry) (dead time.Duration, guessed bool) {
+	if e.limit == 0 {
+		e.limit, e.guessed = c.reckon(e)
+	}
+	return e.limit, e.guessed
+}
+
+// reckon finds the timeout, which stays until something is learned of e.
+func (c *Core) reckon(e *entry) (dead time.Duration, guessed bool) {
 	own := c.cfg.Timeouts[e.id]
 	switch {
 	case own > 0:

@@ -34,8 +34,8 @@ type Core struct {
 	holds   Holds
 	emit    func(Event)
 	heard   func(id string, at time.Duration, seq uint64) // nil: nobody listens
-	ids     map[string]int32
-	entries []entry
+	ids     table
+	entries []*entry
 	free    []int32
 	wheel   *schedule.Wheel
 	due     []int32
@@ -76,6 +76,9 @@ type entry struct {
 	first    bool // only one, and it may be the sender's first
 	stale    bool // never seen to beat, but said to have done: dead in the end
 	held     bool
+	known    bool // the file holds what was read, as long as it looks as kept
+	clocked  bool // the time of its writing agreed with the record
+	guessed  bool // neither the operator nor the record has named the limit
 
 	beat     time.Duration // when the last beat was
 	bt       time.Duration // bt_ms of the last record, valid within its boot
@@ -83,6 +86,7 @@ type entry struct {
 	interval time.Duration
 	ttl      time.Duration
 	detector detector.Detector
+	limit    time.Duration // the timeout; 0: not reckoned
 
 	added    time.Duration
 	since    time.Duration // when state became what it is
@@ -90,10 +94,13 @@ type entry struct {
 	afresh   time.Duration // no silence counts from before this
 	starting time.Duration // since when it says starting
 	excused  time.Duration // awake time at which a verdict was first withheld
+	read     time.Duration // when the contents were read last, or seen to be the same
+	glimpse  time.Duration // a write after the last beat; 0: none was seen
 
 	mark       uint64 // of the file when it was last taken for a record
 	rejectMark uint64 // of the file that was not taken
 	boot       uint64 // hash of another boot's id
+	ident      uint64 // what stays the same of the file when it is written in place
 }
 
 // NewCore makes a judge of nothing yet. holds may be nil.
@@ -103,7 +110,6 @@ func NewCore(cfg Config, holds Holds, now time.Duration, emit func(Event)) *Core
 	}
 	return &Core{
 		cfg: cfg, holds: holds, emit: emit,
-		ids:   map[string]int32{},
 		wheel: schedule.NewWheel(now - schedule.Slot), // so that the first Due finds what is new
 	}
 }
@@ -111,7 +117,7 @@ func NewCore(cfg Config, holds Holds, now time.Duration, emit func(Event)) *Core
 // New adds an id, which is due at once. expected means that its absence is
 // reported too.
 func (c *Core) New(id string, source int32, expected bool, now time.Duration) int32 {
-	e := entry{id: id, source: source, state: Unknown, expected: expected, added: now, detector: c.cfg.Detector()}
+	e := &entry{id: id, source: source, state: Unknown, expected: expected, added: now, detector: c.cfg.Detector()}
 	var key int32
 	if n := len(c.free); n > 0 {
 		key = c.free[n-1]
@@ -121,18 +127,27 @@ func (c *Core) New(id string, source int32, expected bool, now time.Duration) in
 		key = int32(len(c.entries))
 		c.entries = append(c.entries, e)
 	}
-	c.ids[id] = key
+	c.ids.set(c.entries, key)
 	c.states[Unknown]++
 	c.Hurry(key)
 	return key
+}
+
+// key gives the key of an id.
+func (c *Core) key(id string) (key int32, ok bool) { return c.ids.get(c.entries, id) }
+
+// entry gives what is known of an id that is known.
+func (c *Core) entry(id string) *entry {
+	key, _ := c.key(id)
+	return c.entries[key]
 }
 
 // forget drops an id of which nothing is known and nothing is left.
 func (c *Core) forget(key int32) {
 	c.wheel.Cancel(key)
 	c.states[c.entries[key].state]--
-	delete(c.ids, c.entries[key].id)
-	c.entries[key] = entry{}
+	c.ids.drop(c.entries, c.entries[key].id)
+	c.entries[key] = new(entry)
 	c.free = append(c.free, key)
 }
 
@@ -150,7 +165,7 @@ func (c *Core) Next() (at time.Duration, ok bool) { return c.wheel.Next() }
 func (c *Core) Survey() {
 	c.shortest = 0
 	for i := range c.entries {
-		if e := &c.entries[i]; e.id != "" && e.beaten && e.state != Stopped {
+		if e := c.entries[i]; e.id != "" && e.beaten && e.state != Stopped {
 			c.tighten(e)
 		}
 	}
@@ -216,7 +231,7 @@ func (c *Core) Hold(ch hold.Change, now time.Duration) {
 		return
 	}
 	if ch.Lease.ID != hold.Host {
-		if key, ok := c.ids[ch.Lease.ID]; ok {
+		if key, ok := c.key(ch.Lease.ID); ok {
 			c.rejudge(key, now)
 		}
 		return
@@ -231,7 +246,7 @@ func (c *Core) Hold(ch hold.Change, now time.Duration) {
 // rejudge judges an id whose hold has changed, and has it looked at soon: its
 // status may be of a time when it was held.
 func (c *Core) rejudge(key int32, now time.Duration) {
-	e := &c.entries[key]
+	e := c.entries[key]
 	c.excuse(e, now)
 	if v := c.evaluate(e, now); !v.worsens(e) {
 		c.settle(e, v, now)

@@ -235,7 +235,7 @@ func TestMissing(t *testing.T) {
 	delete(s.files, "b")
 	s.run(10 * time.Second)
 	s.expect("a alive>suspect missing", "a suspect>dead missing")
-	if _, ok := s.core.ids["b"]; ok {
+	if _, ok := s.core.key("b"); ok {
 		t.Error("b, which never was anything, is kept")
 	}
 	s.beat("a", nil)

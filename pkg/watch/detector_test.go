@@ -28,7 +28,7 @@ func TestEachBeat(t *testing.T) {
 		sender.jitter = func() time.Duration { n++; return time.Duration(n%5) * 20 * time.Millisecond }
 		s.run(2 * time.Minute)
 		s.expect("a unknown>alive beat")
-		if each && len(f.beats) < 110 || !each && len(f.beats) > 60 {
+		if each && len(f.beats) < 110 || !each && len(f.beats) > 70 {
 			t.Errorf("each %v: told %d times in two minutes", each, len(f.beats))
 		}
 		for _, b := range f.beats {
@@ -62,7 +62,7 @@ func TestDetectors(t *testing.T) {
 		if last.ID != "a" || last.To != Dead || last.Age < dead-dead/10 || last.Age > dead+dead/10+100*time.Millisecond {
 			t.Errorf("%s: want dead after %v, have %v>%v after %v", spec, dead, last.From, last.To, last.Age)
 		}
-		if got, _ := s.core.timeout(&s.core.entries[s.core.ids["ttl"]]); got != time.Minute {
+		if got, _ := s.core.timeout(s.core.entry("ttl")); got != time.Minute {
 			t.Errorf("%s: ttl_ms of a minute: %v", spec, got)
 		}
 	}

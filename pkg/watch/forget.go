@@ -12,7 +12,7 @@ func (c *Core) forgettable(e *entry, now time.Duration) bool {
 
 // gone tells of the end of an id, and drops it.
 func (c *Core) gone(key int32, now time.Duration) {
-	e := &c.entries[key]
+	e := c.entries[key]
 	reason := reasonUnchanged
 	if e.missing {
 		reason = reasonMissing

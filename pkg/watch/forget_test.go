@@ -28,7 +28,7 @@ func TestForget(t *testing.T) {
 	s.run(2 * time.Minute)
 	s.expect("gone stopped unchanged", "gone lies unchanged", "gone missing missing")
 	for id, want := range map[string]bool{"expected": true, "refused": true, "lies": false, "missing": false, "stopped": false} {
-		if _, ok := s.core.ids[id]; ok != want {
+		if _, ok := s.core.key(id); ok != want {
 			t.Errorf("%s: kept %v", id, ok)
 		}
 	}

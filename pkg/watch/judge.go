@@ -40,13 +40,13 @@ const (
 // Worsens tells whether Judge is about to find an id worse off, so that the
 // holds have to be looked at before.
 func (c *Core) Worsens(key int32) bool {
-	e := &c.entries[key]
+	e := c.entries[key]
 	return c.evaluate(e, e.visited).worsens(e)
 }
 
 // Judge gives the verdict on what Observe has taken in, as of that look.
 func (c *Core) Judge(key int32) {
-	e := &c.entries[key]
+	e := c.entries[key]
 	now := e.visited
 	c.excuse(e, now)
 	if e.missing && !e.beaten && !e.expected {
@@ -70,7 +70,7 @@ func (c *Core) Judge(key int32) {
 	if c.cfg.EachBeat {
 		v.next = min(v.next, now+e.rhythm())
 	}
-	c.wheel.Set(key, v.next)
+	c.wheel.Set(key, c.early(key, v.next, now))
 }
 
 // settle makes the verdict the state, and tells of it if it is another one.
@@ -143,7 +143,7 @@ func (c *Core) said(e *entry, now time.Duration) verdict {
 // silent.
 func (c *Core) silent(e *entry, now time.Duration) verdict {
 	dead, suspect := c.deadlines(e)
-	since := max(e.beat, e.afresh)
+	since := max(e.heard(), e.afresh)
 	v := verdict{state: Alive, next: since + suspect}
 	if now-since < suspect {
 		return v

@@ -29,7 +29,7 @@ func (c *Core) Brace(due []int32) {
 	var now time.Duration
 	dying := 0
 	for _, key := range due {
-		e := &c.entries[key]
+		e := c.entries[key]
 		v := c.evaluate(e, e.visited)
 		if !e.dies(v) {
 			continue
@@ -65,7 +65,7 @@ func (e *entry) moment() time.Duration {
 // these.
 func (c *Core) toll(now time.Duration) (dying, living int, wait time.Duration) {
 	for i := range c.entries {
-		e := &c.entries[i]
+		e := c.entries[i]
 		if e.id == "" || !e.beaten || e.state == Unknown || e.state == Stopped {
 			continue
 		}
@@ -88,7 +88,7 @@ func (c *Core) fading(e *entry, now, moment time.Duration) bool {
 		return false
 	}
 	dead, suspect := c.deadlines(e)
-	silence := now - max(e.beat, e.afresh)
+	silence := now - max(e.heard(), e.afresh)
 	return silence >= suspect && silence+moment >= dead
 }
 

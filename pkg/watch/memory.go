@@ -46,7 +46,7 @@ func openMemory(path, boot string, log Log) (*memory, error) {
 
 // load gives what was saved in this boot, and when. What cannot be read is
 // told, and nothing is known then; of another boot, no time means anything.
-func (m *memory) load(now time.Duration) (entries []entry, at time.Duration) {
+func (m *memory) load(now time.Duration) (entries []*entry, at time.Duration) {
 	b, err := m.Read(memoryMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0
@@ -65,7 +65,7 @@ func (m *memory) load(now time.Duration) (entries []entry, at time.Duration) {
 }
 
 // parseMemory reads a memory; nothing of it counts if the boot is another one.
-func parseMemory(b []byte, boot string, now time.Duration) (entries []entry, at time.Duration, err error) {
+func parseMemory(b []byte, boot string, now time.Duration) (entries []*entry, at time.Duration, err error) {
 	head, rest, ok := bytes.Cut(b, []byte("\n"))
 	if !ok {
 		return nil, 0, errors.New("no line feed")
@@ -94,7 +94,7 @@ func parseMemory(b []byte, boot string, now time.Duration) (entries []entry, at 
 			return nil, 0, fmt.Errorf("line %d: %w", n, err)
 		}
 		ids[e.id] = true
-		entries = append(entries, e)
+		entries = append(entries, &e)
 	}
 	return entries, at, nil
 }
@@ -125,7 +125,7 @@ func parseHead(line []byte) (at time.Duration, boot string, err error) {
 }
 
 // save writes what is known at now. A fault is told once.
-func (m *memory) save(entries []entry, now time.Duration) {
+func (m *memory) save(entries []*entry, now time.Duration) {
 	var w jsonline.Writer
 	w.Object("")
 	w.Int("v", memoryVersion)
@@ -135,7 +135,7 @@ func (m *memory) save(entries []entry, now time.Duration) {
 	b := append(w.Bytes(), '\n')
 	var line jsonline.Writer
 	for i := range entries {
-		if e := &entries[i]; e.memorable() {
+		if e := entries[i]; e.memorable() {
 			line.Reset()
 			e.append(&line)
 			b = append(append(b, line.Bytes()...), '\n')
@@ -157,11 +157,11 @@ func (m *memory) due(now time.Duration) bool {
 }
 
 // recall takes in what was known at a time.
-func (c *Core) recall(entries []entry, at, now time.Duration) {
+func (c *Core) recall(entries []*entry, at, now time.Duration) {
 	for _, old := range entries {
 		key := c.New(old.id, noSource, false, now)
 		old.detector = c.entries[key].detector
-		old.source, old.visited = noSource, at
+		old.source, old.visited, old.read = noSource, at, at
 		c.states[Unknown]--
 		c.states[old.state]++
 		c.entries[key] = old

@@ -159,7 +159,7 @@ func FuzzMemory(f *testing.F) {
 			return
 		}
 		for i := range entries {
-			e := &entries[i]
+			e := entries[i]
 			var w jsonline.Writer
 			e.append(&w)
 			again, err := parseEntry(bytes.Clone(w.Bytes()), at)

@@ -33,12 +33,12 @@ const (
 // Observe takes in a look. again means that the file may have been caught
 // half-written: it will be due again at once, and there is nothing to judge.
 func (c *Core) Observe(key int32, l *Look) (again bool) {
-	e := &c.entries[key]
+	e := c.entries[key]
 	before := e.visited
-	e.visited = l.Now
+	e.visited, e.known, e.clocked = l.Now, false, false
 	c.excuse(e, l.Now)
 	if errors.Is(l.Err, fs.ErrNotExist) {
-		e.missing, e.reject, e.tries = true, 0, 0
+		e.missing, e.reject, e.tries, e.read = true, 0, 0, l.Now
 		return false
 	}
 	e.missing = false
@@ -52,15 +52,17 @@ func (c *Core) Observe(key int32, l *Look) (again bool) {
 		return c.refuse(key, rej, l)
 	}
 	e.reject, e.tries, e.mark = 0, 0, markOf(&l.Info)
+	e.keep(l)
 	return false
 }
 
 // refuse counts what is not taken for a beat, once for each new content, and
 // tells of it once for each new reason.
 func (c *Core) refuse(key int32, rej *heartbeat.Reject, l *Look) (again bool) {
-	e := &c.entries[key]
+	e := c.entries[key]
 	reason, m := uint8(rej.Reason)+1, markOf(&l.Info)
 	if e.reject == reason && e.rejectMark == m {
+		e.keep(l)
 		return false
 	}
 	if rej.Transient() && e.tries < looks-1 {
@@ -73,18 +75,14 @@ func (c *Core) refuse(key int32, rej *heartbeat.Reject, l *Look) (again bool) {
 		c.emit(Event{Kind: Rejected, ID: e.id, Reason: rej.Reason.String(), Detail: rej.Detail, Count: c.rejects[rej.Reason]})
 	}
 	e.reject, e.rejectMark, e.tries = reason, m, 0
+	e.keep(l)
 	return false
 }
 
 // markOf changes when somebody writes, replaces or touches the file. It is the
 // same in every process, for a memory holds it.
 func markOf(i *rundir.Info) uint64 {
-	mark := uint64(0)
-	for _, n := range [...]uint64{uint64(i.ModTime.UnixNano()), i.Ino, i.Dev, uint64(i.Size)} {
-		mark = (mark ^ n) * 0x9e3779b97f4a7c15 // of Fibonacci hashing: odd, with bits all over
-		mark ^= mark >> 32
-	}
-	return mark
+	return mix(mix(mix(mix(0, uint64(i.ModTime.UnixNano())), i.Ino), i.Dev), uint64(i.Size))
 }
 
 // bootMark tells boots apart: FNV-1a of the id.
@@ -212,7 +210,7 @@ func (c *Core) beat(e *entry, l *Look, at, before time.Duration) {
 		return
 	}
 	if e.beaten {
-		c.learn(e, r, at, before)
+		c.learn(e, r, at)
 	}
 	e.first = !e.beaten && (r.Foreign || r.Seq <= 1)
 	if r.Status == heartbeat.Starting && (e.status != heartbeat.Starting || !e.beaten) {
@@ -232,12 +230,12 @@ func (c *Core) beat(e *entry, l *Look, at, before time.Duration) {
 
 // learn tells the detector the longest gap since the last beat that was seen.
 // What a hold, a stall of this program or a restart has made is no rhythm.
-func (c *Core) learn(e *entry, r *heartbeat.Record, at, before time.Duration) {
+func (c *Core) learn(e *entry, r *heartbeat.Record, at time.Duration) {
 	if e.held || e.beat < e.afresh || e.beat < c.stallEnd || e.status == heartbeat.Stopping || e.pid != int32(r.PID) {
 		return
 	}
 	b := detector.Beats{Interval: e.rhythm(), Count: 1, Span: at - e.beat}
-	b.Gap = before - e.beat // at the look before it was still silent
+	b.Gap = e.read - e.beat // at that look it was still silent
 	if r.Seq > e.seq {
 		b.Count = r.Seq - e.seq
 		b.Gap = max(b.Gap, b.Span/time.Duration(min(b.Count, 1<<32)))
@@ -248,13 +246,14 @@ func (c *Core) learn(e *entry, r *heartbeat.Record, at, before time.Duration) {
 		b.Gap = max(b.Gap, ms(r.GapMaxMS))
 	}
 	e.detector.Learn(b)
+	e.limit = 0
 }
 
 // copy takes over what a record says.
 func (e *entry) copy(l *Look) {
 	r := &l.Record
 	e.pid, e.seq, e.status = int32(r.PID), r.Seq, r.Status
-	e.bt, e.interval, e.ttl = ms(r.BTMS), ms(r.IntervalMS), ms(r.TTLMS)
+	e.bt, e.interval, e.ttl, e.limit = ms(r.BTMS), ms(r.IntervalMS), ms(r.TTLMS), 0
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

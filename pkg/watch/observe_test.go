@@ -52,7 +52,7 @@ func TestHalfWritten(t *testing.T) {
 		if looks < 3 {
 			s.expect()
 		} else {
-			s.expect("rejected a empty", "a alive>suspect empty", "a suspect>alive beat")
+			s.expect("rejected a empty")
 		}
 	}
 }
@@ -202,7 +202,7 @@ func TestForeign(t *testing.T) {
 				t.Errorf("step %v: %v at age %v", step, s.events[i].To, s.events[i].Age)
 			}
 		}
-		if e := &s.core.entries[0]; e.beat-last > 10*time.Millisecond || last-e.beat > 10*time.Millisecond {
+		if e := s.core.entries[0]; e.beat-last > 10*time.Millisecond || last-e.beat > 10*time.Millisecond {
 			t.Errorf("step %v: beat at %v, seen as %v", step, last, e.beat)
 		}
 		s.events = nil

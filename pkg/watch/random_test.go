@@ -14,9 +14,10 @@ import (
 // what must be true whatever happened: who is called alive has beaten lately,
 // who is silent is not alive for long, and nobody is forgotten.
 func TestRandomLives(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(90) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		s := begin(t, func(o *Options) { o.Expect = []string{"id0", "id1"} }, nil)
+		trust := time.Duration(seed%3) * 2 * time.Second
+		s := begin(t, func(o *Options) { o.Expect, o.trust = []string{"id0", "id1"}, trust }, nil)
 		beaten := map[string]time.Duration{} // last good beat, or end of a hold
 		for range 400 {
 			id := fmt.Sprintf("id%d", rnd.IntN(5))
@@ -77,10 +78,10 @@ func (s *sim) checkLives(beaten map[string]time.Duration) {
 			s.t.Errorf("nothing is due before %v", at)
 		}
 		if e.state == Alive || e.state == Degraded || e.state == Failed {
-			_, suspect := s.core.deadlines(&e)
+			_, suspect := s.core.deadlines(e)
 			// What it may be late: a slot, a stall, and the look at a hold.
 			since := max(beaten[e.id], e.afresh, s.core.stallEnd)
-			if idle := s.clock - since; idle > suspect+2*e.rhythm()+2*time.Second && e.state == Alive {
+			if idle := s.clock - since; idle > suspect+2*e.rhythm()+2*time.Second+s.opt.trust && e.state == Alive {
 				s.t.Errorf("key %d is %v after %v: %+v", key, e.state, idle, e)
 			}
 		}

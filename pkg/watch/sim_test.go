@@ -31,6 +31,8 @@ type sim struct {
 	beats  []*simSender
 	events []Event
 	polls  int
+	reads  int // of files
+	stats  int
 	during func(id string) // called before each read
 	leases map[string]hold.Lease
 	known  map[string]hold.Lease // that Refresh has told
@@ -112,15 +114,26 @@ func begin(t *testing.T, change func(*Options), place func(*sim)) *sim {
 		now:       func() time.Duration { return s.clock },
 		suspended: func() time.Duration { return s.slept },
 		wall:      s.wallNow,
-		fetch: func(e *entry) (heartbeat.Record, rundir.Info, error) {
+		soon:      func() time.Duration { return s.clock },
+		fetch: func(e *entry, l *Look) {
+			s.reads++
 			if s.during != nil {
 				s.during(e.id)
 			}
-			f := s.files[e.id]
-			if f == nil {
-				return heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
+			l.Record, l.Info, l.Err = heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
+			if f := s.files[e.id]; f != nil {
+				l.Record, l.Info, l.Err = f.rec, f.info, f.err
 			}
-			return f.rec, f.info, f.err
+		},
+		stat: func(e *entry, l *Look) {
+			s.stats++
+			if s.during != nil {
+				s.during(e.id)
+			}
+			l.Info, l.Err = rundir.Info{}, fs.ErrNotExist
+			if f := s.files[e.id]; f != nil {
+				l.Info, l.Err = f.info, nil
+			}
 		},
 	}
 	s.start()
@@ -138,7 +151,7 @@ func (s *sim) wallNow() time.Time { return time.Unix(1763820000, 0).Add(s.clock 
 // discover is what scanning a directory would do.
 func (s *sim) discover() {
 	for _, id := range sortedKeys(s.files) {
-		if key, ok := s.core.ids[id]; !ok {
+		if key, ok := s.core.key(id); !ok {
 			s.core.New(id, noSource, false, s.clock)
 		} else if s.core.entries[key].missing {
 			s.core.Hurry(key)
@@ -168,7 +181,7 @@ func (s *sim) spoil(id string, reason heartbeat.Reason) {
 // record is a beat of now, with an interval of 1 s. Its seq says that there
 // were some before.
 func (s *sim) record(id string) heartbeat.Record {
-	r := heartbeat.Record{ID: id, PID: 42, Boot: thisBoot, Seq: 100, BTMS: s.clock.Milliseconds(), IntervalMS: 1000}
+	r := heartbeat.Record{ID: id, PID: 42, Boot: thisBoot, Seq: 100, BTMS: s.clock.Milliseconds(), IntervalMS: 1000, CRC: true}
 	if f := s.files[id]; f != nil {
 		r.Seq = f.rec.Seq + 1
 	}
@@ -288,4 +301,4 @@ func (s *sim) after(d time.Duration, want ...string) {
 }
 
 // state gives what the watcher thinks of id.
-func (s *sim) state(id string) State { return s.core.entries[s.core.ids[id]].state }
+func (s *sim) state(id string) State { return s.core.entry(id).state }

@@ -32,14 +32,14 @@ func (w *Watcher) Snapshot(s *Snapshot) {
 	s.Wall, s.Rejected = w.wall(), w.core.rejects
 	s.IDs = s.IDs[:0]
 	for i := range w.core.entries {
-		e := &w.core.entries[i]
+		e := w.core.entries[i]
 		if e.id == "" || e.missing && !e.beaten && !e.expected {
 			continue // forgotten, or about to be
 		}
 		dead, _ := w.core.deadlines(e)
 		k := Known{ID: e.id, State: e.state, Timeout: dead}
 		if e.beaten {
-			k.Beaten, k.Age, k.Interval, k.Seq = true, max(now-e.beat, 0), e.interval, e.seq
+			k.Beaten, k.Age, k.Interval, k.Seq = true, max(now-e.heard(), 0), e.interval, e.seq
 		}
 		s.IDs = append(s.IDs, k)
 	}
@@ -47,7 +47,7 @@ func (w *Watcher) Snapshot(s *Snapshot) {
 
 // StateOf is the state of one id, if it is known.
 func (w *Watcher) StateOf(id string) (s State, known bool) {
-	key, known := w.core.ids[id]
+	key, known := w.core.key(id)
 	if known {
 		s = w.core.entries[key].state
 	}

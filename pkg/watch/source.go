@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,11 +19,18 @@ type Log interface {
 }
 
 const (
-	// scanEvery finds files whose directory has a clock too coarse to show them.
+	// scanEvery finds files whose directory has a clock too coarse to show them:
+	// two changes within one tick of it leave the same time. scanCalm is how old
+	// that time has to be for any change after the look at it to show, and scanRest
+	// is for what keeps no such time.
 	scanEvery = 5 * time.Second
+	scanCalm  = 5 * time.Second
+	scanRest  = time.Minute
 	// scanLeast bounds the cost of senders that rename a file for each beat, and
 	// so change the directory all the time.
 	scanLeast = time.Second
+	// scanShare of the time goes into listing at most: 1 in so much.
+	scanShare = 50
 )
 
 // source is one directory that is watched.
@@ -37,7 +45,9 @@ type source struct {
 	mtime  time.Time   // of the directory at the last scan
 	looked time.Duration
 	scan   time.Duration
-	fault  string // that was told
+	took   time.Duration // the last one
+	calm   bool          // the time of change was old then
+	fault  string        // that was told
 	bogus  int
 	buried map[string]uint64 // files of forgotten ids, and their marks
 }
@@ -105,6 +115,18 @@ func (s *source) heal(log Log) (mtime time.Time, ok bool) {
 	return time.Time{}, err == nil
 }
 
+// worth tells whether to list the directory again, this long after the last
+// time: if it has changed, or may have without showing it.
+func (s *source) worth(since time.Duration, mtime time.Time) bool {
+	switch {
+	case since < s.took*scanShare:
+		return false
+	case s.calm && mtime.Equal(s.mtime):
+		return since >= scanRest
+	}
+	return since >= scanEvery || !mtime.Equal(s.mtime)
+}
+
 // tell warns of a fault, once as long as it stays the same.
 func (s *source) tell(log Log, err error) {
 	text := ""
@@ -117,29 +139,42 @@ func (s *source) tell(log Log, err error) {
 	s.fault = text
 }
 
-// list gives the names of the files that stand for ids. Names of temporary files are not
+// found is a file of a directory.
+type found struct {
+	name string
+	ino  uint64
+}
+
+// list gives the names of the files that stand for ids, in the order of their
+// inodes, but for those that are settled. Names of temporary files are not
 // counted among those that are no ids.
-func (s *source) list(log Log) ([]string, error) {
-	names, err := s.dir.Names()
-	if err != nil {
-		return nil, err
-	}
-	files := names[:0]
+func (s *source) list(log Log, settled func(id string, bare bool) bool) ([]string, error) {
+	var files []found
 	bogus := 0
-	for _, name := range names {
-		_, _, ok := s.identify(name)
+	err := s.dir.Each(func(name string, ino uint64) {
+		id, bare, ok := s.identify(name)
 		switch {
 		case ok && (s.all || slices.Contains(s.named, name)):
-			files = append(files, name)
+			if !settled(id, bare) {
+				files = append(files, found{strings.Clone(name), ino})
+			}
 		case !ok && s.all && strings.HasSuffix(name, heartbeat.Suffix) && name[0] != '.':
 			bogus++
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if bogus != s.bogus && bogus > 0 {
 		log.Warn(s.path+": some names are no ids with "+heartbeat.Suffix+": ignored", "names", bogus)
 	}
 	s.bogus = bogus
-	return files, nil
+	slices.SortFunc(files, func(a, b found) int { return cmp.Compare(a.ino, b.ino) })
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.name
+	}
+	return names, nil
 }
 
 func (s *source) file(name string) string { return filepath.Join(s.path, name) }

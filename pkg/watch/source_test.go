@@ -110,7 +110,7 @@ func TestSameDirectoryTwice(t *testing.T) {
 	if len(w.sources) != 1 || len(*events) != 2 || len(log.lines) != 0 {
 		t.Errorf("%d sources, %d events, warnings %q", len(w.sources), len(*events), log.lines)
 	}
-	if !w.core.entries[w.core.ids["a"]].expected || w.core.entries[w.core.ids["b"]].expected {
+	if !w.core.entry("a").expected || w.core.entry("b").expected {
 		t.Error("only the one that was named is expected")
 	}
 }

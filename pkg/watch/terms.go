@@ -57,13 +57,17 @@ func (k *keyring) key(id string) (*heartbeat.Key, error) {
 }
 
 // terms are what is granted to e, and demanded of it.
-func (w *Watcher) terms(e *entry) (t heartbeat.Terms, err error) {
-	t.Owner = w.opt.Owners[e.id]
+func (w *Watcher) terms(e *entry) (*heartbeat.Terms, error) {
+	t := &w.granted
+	*t = heartbeat.Terms{}
+	if len(w.opt.Owners) > 0 {
+		t.Owner = w.opt.Owners[e.id]
+	}
 	if w.keys != nil {
 		key, err := w.keys.key(e.id)
 		if err != nil {
 			// The fault is on this side: nobody is silent because of it.
-			return t, &heartbeat.Reject{Reason: heartbeat.Unreadable, Detail: err.Error()}
+			return nil, &heartbeat.Reject{Reason: heartbeat.Unreadable, Detail: err.Error()}
 		}
 		t.Verify = key.Verify
 	}

@@ -45,7 +45,9 @@ func TestOwner(t *testing.T) {
 	}
 	defer w.Close()
 	for id, want := range map[string]bool{"a": true, "b": false, "c": true} {
-		_, _, err := w.readFile(&entry{id: id, bare: id == "c"})
+		var l Look
+		w.readFile(&entry{id: id, bare: id == "c"}, &l)
+		err := l.Err
 		var rej *heartbeat.Reject
 		if want && err != nil || !want && (!errors.As(err, &rej) || rej.Reason != heartbeat.ForeignOwner) {
 			t.Errorf("%s: %v", id, err)

@@ -1,21 +1,21 @@
 package watch
 
 import (
-	"io/fs"
 	"path/filepath"
-	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
-	"vigil/pkg/rundir"
 )
 
 const (
 	// napMost bounds how long nothing is looked at: new files, holds.
 	napMost = time.Second
+	// tidyAfter the start, what the first events needed is given back.
+	tidyAfter = 5 * time.Second
 	// noSource stands for an expected id of which no file was seen yet.
 	noSource = -1
 )
@@ -67,12 +67,19 @@ type Watcher struct {
 	// The world, for tests to simulate.
 	now       func() time.Duration
 	suspended func() time.Duration
+	soon      func() time.Duration // as now, but blind to a suspend since now was called last
 	wall      func() time.Time
-	fetch     func(e *entry) (heartbeat.Record, rundir.Info, error)
+	fetch     func(e *entry, l *Look) // reads the file
+	stat      func(e *entry, l *Look) // asks what it is
 
-	last     time.Duration // when the clock was read last
-	slept    time.Duration // suspended until then
-	polled   time.Duration // when the holds were looked at last
+	clock    boottime.Clock
+	reader   heartbeat.Reader
+	granted  heartbeat.Terms // to the file being read
+	seen     Look            // what it gave
+	last     time.Duration   // when the clock was read last
+	zero     time.Time       // what a wall clock would have shown at boot, by what it showed last
+	slept    time.Duration   // suspended until then
+	polled   time.Duration   // when the holds were looked at last
 	surveyed time.Duration
 	stalls   int
 }
@@ -80,8 +87,9 @@ type Watcher struct {
 // Open opens the directories. An error names the one that cannot be trusted,
 // and the rule. The caller closes the Watcher.
 func Open(opt Options) (*Watcher, error) {
-	w := &Watcher{opt: opt, now: boottime.Now, suspended: boottime.Suspended, wall: time.Now}
-	w.fetch = w.readFile
+	w := &Watcher{opt: opt, suspended: boottime.Suspended, wall: time.Now}
+	w.now, w.soon = w.clock.Now, w.clock.Soon
+	w.fetch, w.stat = w.readFile, w.statFile
 	var err error
 	if w.opt.Boot, err = boottime.ID(); err != nil {
 		return nil, err
@@ -102,6 +110,7 @@ func Open(opt Options) (*Watcher, error) {
 		w.holds = holds
 	}
 	if opt.Key != "" {
+		w.opt.Signed = true
 		if w.keys, err = openKeys(opt.Key); err != nil {
 			w.Close()
 			return nil, err
@@ -160,7 +169,8 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 	}
 	// The first look leaves the most garbage. And Go collects every two minutes,
 	// but only after a first time: until then an idle watcher would grow.
-	runtime.GC()
+	debug.FreeOSMemory()
+	tidy := w.last + tidyAfter
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -174,6 +184,10 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 		}
 		w.lap(until)
 		w.tick(false)
+		if tidy > 0 && w.last >= tidy {
+			debug.FreeOSMemory()
+			tidy = 0
+		}
 	}
 }
 
@@ -190,8 +204,15 @@ func (w *Watcher) wake() time.Duration {
 // lap reads the clock. It should read little more than planned: else this
 // process did not run, and who knows who else.
 func (w *Watcher) lap(planned time.Duration) time.Duration {
+	w.last = planned
 	now := w.now()
-	if gap := now - planned; gap > w.core.Guard() {
+	w.zero = w.wall().Add(-now)
+	return w.step(now)
+}
+
+// step takes in a reading of the clock after w.last.
+func (w *Watcher) step(now time.Duration) time.Duration {
+	if gap := now - w.last; gap > w.core.Guard() {
 		reason := "stall"
 		slept := w.suspended()
 		if slept-w.slept > gap/2 {
@@ -220,7 +241,10 @@ func (w *Watcher) tick(all bool) {
 		w.core.Survey()
 	}
 	due := w.core.Due(w.last)
-	due = slices.DeleteFunc(due, w.read)
+	due = slices.DeleteFunc(due, w.look)
+	if len(due) > 0 {
+		w.lap(w.last) // a suspend in between was not seen yet
+	}
 	if w.holds != nil && slices.ContainsFunc(due, w.core.Worsens) {
 		w.poll()
 	}
@@ -240,30 +264,6 @@ func (w *Watcher) remember(now bool) {
 
 // schedGrain keeps a poll from slipping to the next wake-up.
 const schedGrain = 100 * time.Millisecond
-
-// read looks at one file; again as Core.Observe says.
-func (w *Watcher) read(key int32) (again bool) {
-	var l Look
-	l.Record, l.Info, l.Err = w.fetch(&w.core.entries[key])
-	l.Now, l.Wall = w.lap(w.last), w.wall()
-	return w.core.Observe(key, &l)
-}
-
-// readFile reads the file of e.
-func (w *Watcher) readFile(e *entry) (heartbeat.Record, rundir.Info, error) {
-	if e.source == noSource {
-		return heartbeat.Record{}, rundir.Info{}, fs.ErrNotExist
-	}
-	terms, err := w.terms(e)
-	if err != nil {
-		return heartbeat.Record{}, rundir.Info{}, err
-	}
-	if s := w.sources[e.source]; e.bare {
-		return s.readBare(e.id, terms)
-	} else {
-		return heartbeat.ReadUnder(s.dir, e.name(), terms)
-	}
-}
 
 // poll looks at the holds.
 func (w *Watcher) poll() {
@@ -292,16 +292,31 @@ func (w *Watcher) scan(i int32, force bool) {
 	}
 	s.looked = w.last
 	mtime, ok := s.heal(w.opt.Log)
-	if !ok || !force && w.last-s.scan < scanEvery && mtime.Equal(s.mtime) {
+	if !ok || !force && !s.worth(w.last-s.scan, mtime) {
 		return
 	}
-	names, err := s.list(w.opt.Log)
+	began := w.lap(w.last)
+	names, err := s.list(w.opt.Log, w.settled(i))
 	s.tell(w.opt.Log, err)
 	if err == nil {
 		s.mtime = mtime
+		s.calm = w.wall().Sub(mtime).Abs() > scanCalm
 	}
 	s.scan = w.lap(w.last)
+	s.took = s.scan - began
 	w.find(i, s.unearth(names))
+}
+
+// settled tells of which ids there is nothing to take up in a directory.
+func (w *Watcher) settled(source int32) func(id string, bare bool) bool {
+	return func(id string, bare bool) bool {
+		key, ok := w.core.key(id)
+		if !ok {
+			return false
+		}
+		e := w.core.entries[key]
+		return e.source == source && e.bare == bare && !e.missing
+	}
 }
 
 // find takes up the files of a directory.
@@ -309,7 +324,7 @@ func (w *Watcher) find(i int32, names []string) {
 	s := w.sources[i]
 	for _, name := range names {
 		id, bare, _ := s.identify(name)
-		if _, known := w.core.ids[id]; known || !bare || s.regular(name) {
+		if _, known := w.core.key(id); known || !bare || s.regular(name) {
 			w.add(id, bare, i, false)
 		}
 	}
@@ -317,13 +332,13 @@ func (w *Watcher) find(i int32, names []string) {
 
 // add takes up an id, or a file for one that had none.
 func (w *Watcher) add(id string, bare bool, source int32, expected bool) {
-	key, ok := w.core.ids[id]
+	key, ok := w.core.key(id)
 	if !ok {
 		key = w.core.New(id, source, expected, w.last)
 		w.core.entries[key].bare = bare
 		return
 	}
-	e := &w.core.entries[key]
+	e := w.core.entries[key]
 	e.expected = e.expected || expected
 	switch {
 	case source == noSource:
@@ -349,10 +364,10 @@ func (w *Watcher) emit(ev Event) {
 	switch ev.Kind {
 	case Gone:
 		w.changed()
-		w.bury(&w.core.entries[w.core.ids[ev.ID]])
+		w.bury(w.core.entry(ev.ID))
 	case Transition:
 		w.changed()
-		if e := &w.core.entries[w.core.ids[ev.ID]]; e.source != noSource {
+		if e := w.core.entry(ev.ID); e.source != noSource {
 			ev.File = w.sources[e.source].file(e.name())
 			if abs, err := filepath.Abs(ev.File); err == nil {
 				ev.File = abs
