@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +17,36 @@ import (
 	"vigil/pkg/cli"
 	"vigil/pkg/control"
 	"vigil/pkg/gate"
+	"vigil/pkg/socket"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"diagfifo": main})
+	testscript.Main(m, map[string]func(){"diagfifo": main, "talk": talk})
+}
+
+// talk is a client of the socket: talk DIR LINE... prints the first line of each
+// answer.
+func talk() {
+	cli.Main(cli.Tool{Name: "talk"}, func(env *cli.Env, args []string) int {
+		conn, err := socket.Dial(args[0], "s")
+		if err == nil {
+			err = conn.SetDeadline(time.Now().Add(time.Minute))
+		}
+		answers := bufio.NewReader(conn)
+		for _, line := range args[1:] {
+			if err == nil {
+				_, err = conn.WriteString(line + "\n")
+			}
+			if err == nil {
+				line, err = answers.ReadString('\n')
+				env.Print([]byte(line))
+			}
+		}
+		if err != nil {
+			return env.Fail(err)
+		}
+		return cli.ExitOK
+	})
 }
 
 // params gives each script the PID of a sleeping process, and an environment
@@ -78,7 +105,7 @@ func TestShells(t *testing.T) {
 }
 
 func TestRootScripts(t *testing.T) {
-	gate.Need(t, "root", "setpriv")
+	gate.Need(t, "root", "setpriv", "tmpfs")
 	testscript.Run(t, params("testdata/root"))
 }
 

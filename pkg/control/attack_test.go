@@ -18,6 +18,9 @@ func TestServerBadLines(t *testing.T) {
 		{"say text=a\x00\n", "- err syntax offset 10: byte 0x00"},
 		{"ping\r\n", "- err syntax offset 4: byte 0x0d"},
 		{"\x1b]0;pwned\x07\n", "- err syntax offset 0: byte 0x1b"},
+		{"say text=gr\xc3\xbcn\n", "- err syntax offset 11: byte 0xc3"},
+		{"say text=%1B[2J\n", "- err syntax offset 9: want %XX, of text without control characters"},
+		{"say text=%C3%BCn%FF\n", "- err syntax offset 9: want %XX, of text without control characters"},
 		{"@../../tmp/x:f ping\n", "- err syntax offset 1: id: "},
 		{"@q:f PING\n", "q err syntax offset 5: want a verb\n"},
 		{strings.Repeat("x", 1<<16-1) + "\n", "- err syntax line over 4096 bytes\n"},
@@ -29,6 +32,22 @@ func TestServerBadLines(t *testing.T) {
 	}
 	if got := b.read("r/q"); got != "q err syntax offset 5: want a verb\n" {
 		t.Errorf("r/q: %q", got)
+	}
+}
+
+// TestServerGlued: the half lines of two writers do not become a command, and a
+// careful client's line does not become part of one.
+func TestServerGlued(t *testing.T) {
+	b := start(t)
+	put(t, b.dir+"/ctl", "say tex")
+	put(t, b.dir+"/ctl", "\nt=glued\n")
+	until(t, "two refusals", func() bool { return b.Server.count.refused.Load() == 2 })
+	put(t, b.dir+"/ctl", "garbage")
+	if a, _ := b.ask(t, false, "say", Pair{"text", "x"}); a.Code != "" {
+		t.Errorf("%+v", a)
+	}
+	if n := b.Server.count.refused.Load(); n != 3 {
+		t.Errorf("%d refused, want the garbage as the third", n)
 	}
 }
 
@@ -171,6 +190,12 @@ func TestListenRefuses(t *testing.T) {
 		{"planted ctl", dir + "/planted", "/ctl: not a FIFO", func(d string) error {
 			return errors.Join(os.Mkdir(d, 0o755), os.Symlink("/etc/passwd", d+"/ctl"))
 		}},
+		{"regular ctl", dir + "/regular", "/ctl: not a FIFO: remove it", func(d string) error {
+			return errors.Join(os.Mkdir(d, 0o755), os.WriteFile(d+"/ctl", []byte("dump\n"), 0o600))
+		}},
+		{"planted ctl.admin", dir + "/planted-admin", "/ctl.admin: not a FIFO: remove it", func(d string) error {
+			return errors.Join(os.Mkdir(d, 0o755), os.Mkdir(d+"/ctl.admin", 0o755))
+		}},
 		{"planted r", dir + "/planted-r", "/r: open directory: ", func(d string) error {
 			return errors.Join(os.Mkdir(d, 0o755), os.Symlink("/tmp", d+"/r"))
 		}},
@@ -187,8 +212,10 @@ func TestListenRefuses(t *testing.T) {
 			if !strings.HasPrefix(err.Error(), tt.dir) || !strings.Contains(err.Error(), tt.want) {
 				t.Error(err)
 			}
-			if info, err := os.Lstat(tt.dir + "/ctl.admin"); err == nil {
-				t.Errorf("left: %v", info.Mode())
+			for _, name := range []string{"ctl", "ctl.admin"} {
+				if info, err := os.Lstat(tt.dir + "/" + name); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+					t.Errorf("left: %s %v", name, info.Mode())
+				}
 			}
 		})
 	}

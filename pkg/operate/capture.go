@@ -55,8 +55,8 @@ func (k *Captures) Open(path, cores string) (found bool, err error) {
 	var st syscall.Stat_t
 	err = syscall.Stat(k.program, &st)
 	switch {
-	case err == syscall.ENOENT && !given && cores == "":
-		return false, nil
+	case err != nil && !given && cores == "":
+		return false, nil // nobody asked for it
 	case err != nil:
 		return false, fmt.Errorf("%s: %w", k.program, err)
 	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:

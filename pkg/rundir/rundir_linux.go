@@ -190,8 +190,13 @@ func (d *Dir) rename(tmp, name string) error {
 	return unix.Renameat(d.fd(), tmp, d.fd(), name)
 }
 
-// link gives tmp its final name. A hard link never replaces; rename would.
+// link gives tmp its final name, and never replaces. Where the file system cannot
+// rename so, a hard link does.
 func (d *Dir) link(tmp, name string) error {
+	err := unix.Renameat2(d.fd(), tmp, d.fd(), name, unix.RENAME_NOREPLACE)
+	if err != unix.EINVAL && err != unix.ENOSYS {
+		return err
+	}
 	if err := unix.Linkat(d.fd(), tmp, d.fd(), name, 0); err != nil {
 		return err
 	}
