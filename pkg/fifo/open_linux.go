@@ -30,14 +30,47 @@ const lockName = "lock"
 // Lock makes the caller the one server of the directory: two readers of one
 // FIFO would steal each other's bytes. Take it before Listen. Another server's
 // lock gives an error that wraps ErrServed and names its pid. The file stays
-// behind unlocked when the lock is closed; removing it would let two servers
-// lock two files.
+// behind unlocked when the lock is closed; see Unlock.
 func Lock(d *rundir.Dir) (*os.File, error) {
+	for {
+		f, err := lock(d)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil || unlinked(f) {
+			// Unlock took it away in this moment: the next one has another.
+			f.Close()
+			continue
+		}
+		// The pid is for people; a file system that is full must not keep us out.
+		if f.Truncate(0) == nil {
+			_, _ = f.WriteAt([]byte(fmt.Sprintf("%d\n", os.Getpid())), 0)
+		}
+		return f, nil
+	}
+}
+
+// Unlock removes the file of the lock, for good. Only who has the lock may, and
+// closes it afterwards: until then a file that others lock meanwhile is not
+// this one.
+func Unlock(d *rundir.Dir) error { return d.Remove(lockName) }
+
+func unlinked(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
+}
+
+// lock gives nil when the file was removed before it could be opened.
+func lock(d *rundir.Dir) (*os.File, error) {
 	path := d.Path() + "/" + lockName
-	if err := d.Create(lockName, nil, 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	made := d.Create(lockName, nil, 0o600)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return nil, made
 	}
 	f, _, err := d.OpenFile(lockName, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -52,10 +85,6 @@ func Lock(d *rundir.Dir) (*os.File, error) {
 	if err != nil {
 		f.Close()
 		return nil, err
-	}
-	// The pid is for people; a file system that is full must not keep us out.
-	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(fmt.Sprintf("%d\n", os.Getpid())), 0)
 	}
 	return f, nil
 }
