@@ -2,9 +2,7 @@
 package main
 
 import (
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -102,6 +100,7 @@ func serve(env *cli.Env, o *options) int {
 	if err != nil {
 		return env.Fail(err)
 	}
+	defer o.confirming(env)()
 	w, err := watch.Open(o.Options)
 	if err != nil {
 		return env.Fail(err)
@@ -111,29 +110,4 @@ func serve(env *cli.Env, o *options) int {
 		return env.Fail(err)
 	}
 	return cli.ExitOK
-}
-
-func newHooks(env *cli.Env, o *options) *hook.Runner {
-	cfg := hook.Config{
-		Program: o.hook, Timeout: o.hookTimeout, Jobs: o.hookJobs, Keep: "HB_FROM",
-		Output: os.Stderr, Warn: func(text string) { env.Log.Warn(text) },
-	}
-	if dir := env.Getenv("VIGIL_DIR"); dir != "" {
-		cfg.Env = []string{"VIGIL_DIR=" + dir}
-	}
-	return hook.New(cfg)
-}
-
-// variables are what a hook is told of a transition: words and numbers of
-// ours, and a path of the operator.
-func variables(ev *watch.Event) []string {
-	vars := []string{"HB_ID=" + ev.ID, "HB_FROM=" + ev.From.String(), "HB_TO=" + ev.To.String(),
-		"HB_PID=", "HB_AGE_MS=", "HB_FILE=" + ev.File, "HB_REASON=" + ev.Reason}
-	if ev.PID > 0 {
-		vars[3] += strconv.Itoa(ev.PID)
-	}
-	if ev.Beaten {
-		vars[4] += strconv.FormatInt(ev.Age.Milliseconds(), 10)
-	}
-	return vars
 }

@@ -25,6 +25,7 @@ func once(env *cli.Env, o *options) int {
 			hooks.Submit(ev.ID, variables(&ev))
 		}
 	}
+	defer o.confirming(env)()
 	w, err := watch.Open(o.Options)
 	if err != nil {
 		return env.Fail(err)

@@ -20,6 +20,7 @@ type options struct {
 	quiet       bool         // -q
 	failOn      *watch.State // nil: the codes of the states
 	hook        string
+	confirm     string
 	hookTimeout time.Duration
 	hookJobs    int
 	ready       *cli.Ready
@@ -76,8 +77,9 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	fs.BoolVar(&o.json, "json", false, "with -once, print a line of JSON for each id instead")
 	fs.StringVar(&o.Memory, "state", "", "remember in this `file` over a restart; with -once -q, print what has changed since the last run")
 	fs.StringVar(&o.hook, "on-change", "", "run this `program` at each transition")
-	fs.DurationVar(&o.hookTimeout, "hook-timeout", 30*time.Second, "`time` that one run of it may take")
-	fs.IntVar(&o.hookJobs, "hook-jobs", 4, "at most `N` of them run at the same time")
+	fs.StringVar(&o.confirm, "confirm", "", "ask this `program` before an id is found dead: exit status 1 says that it lives")
+	fs.DurationVar(&o.hookTimeout, "hook-timeout", 30*time.Second, "`time` that one run of -on-change or -confirm may take")
+	fs.IntVar(&o.hookJobs, "hook-jobs", 4, "at most `N` runs of each at the same time")
 	fs.StringVar(&o.Hold, "hold", "", "honour the holds in this `directory`")
 	fs.DurationVar(&o.HoldMax, "hold-max", time.Hour, "most `time` that a hold is honoured, from its taking")
 	o.ready = env.ReadyFlag(fs)
@@ -110,12 +112,22 @@ func (o *options) check() (err error) {
 		return cli.Usagef("-json: goes with -once; without it, events are JSON anyway")
 	case o.hook != "" && o.Once && o.Memory == "":
 		return cli.Usagef("-on-change: goes with -once only if there is a -state, to know of changes")
-	case o.hook == "":
-		return nil
 	}
-	o.hook, err = hook.Check(o.hook)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, hook.ErrRefused) {
-		return cli.Usagef("-on-change: %v", err)
+	if o.hook, err = program("on-change", o.hook); err != nil {
+		return err
 	}
+	o.confirm, err = program("confirm", o.confirm)
 	return err
+}
+
+// program finds what a flag names, if it names any.
+func program(flag, name string) (path string, err error) {
+	if name == "" {
+		return "", nil
+	}
+	path, err = hook.Check(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, hook.ErrRefused) {
+		return "", cli.Usagef("-%s: %v", flag, err)
+	}
+	return path, err
 }

@@ -207,8 +207,8 @@ func printable(t types.Type, numeric bool) bool {
 	return false
 }
 
-// TestFormats: whoever formats with pkg/fmt, or hands values on to it, does so with what it knows.
-func TestFormats(t *testing.T) {
+// TestFormatRules: whoever formats with pkg/fmt, or hands values on to it, does so with what it knows.
+func TestFormatRules(t *testing.T) {
 	packages, exports := compiled(t, root, "./...")
 	all := 0
 	for path, names := range packages {
@@ -226,8 +226,8 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestFormatsNotices gives it a file with every mistake.
-func TestFormatsNotices(t *testing.T) {
+// TestFormatRulesNotices gives it a file with every mistake.
+func TestFormatRulesNotices(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.go")
 	err := os.WriteFile(file, []byte(`package x
 

@@ -151,7 +151,7 @@ func ReadConfig(path string) (Config, error) {
 	case err != nil:
 		return c, err
 	case info.Mode&0o022 != 0, info.UID != 0 && info.UID != os.Geteuid():
-		return c, fmt.Errorf("%s: uid %d, mode %04o: want it of root or one's own, and no write right for others: %w", path, info.UID, info.Mode, rundir.ErrUntrusted)
+		return c, fmt.Errorf("%s: uid %d, mode %04o: want it of root or one's own, and no write right for others: %w", path, info.UID, uint32(info.Mode), rundir.ErrUntrusted)
 	}
 	return c, c.ParseConfig(path, b)
 }

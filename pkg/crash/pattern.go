@@ -208,7 +208,7 @@ func trusted(program string) error {
 		case st.Uid != 0:
 			return fmt.Errorf("%s: belongs to uid %d, want root: %w", path, st.Uid, rundir.ErrUntrusted)
 		case info.Mode().Perm()&0o022 != 0:
-			return fmt.Errorf("%s: mode %04o, want no write right for group and others: %w", path, info.Mode().Perm(), rundir.ErrUntrusted)
+			return fmt.Errorf("%s: mode %04o, want no write right for group and others: %w", path, uint32(info.Mode().Perm()), rundir.ErrUntrusted)
 		}
 		if path == "/" {
 			return nil

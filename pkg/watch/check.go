@@ -52,6 +52,9 @@ func (w *Watcher) Check() ([]*Report, error) {
 	if stalled {
 		stalled = w.sweep(keys) // once more: the stall may have been a short one
 	}
+	if !stalled {
+		w.wonder(keys)
+	}
 	reports := make([]*Report, 0, len(keys))
 	for _, key := range keys {
 		e := w.core.entries[key]
@@ -88,7 +91,7 @@ func (w *Watcher) sweep(keys []int32) (stalled bool) {
 
 func (w *Watcher) report(e *entry, stalled bool) *Report {
 	now := e.visited
-	v := w.core.evaluate(e, now)
+	v := w.core.overruled(e, w.core.evaluate(e, now))
 	if stalled && v.timed {
 		v = verdict{state: Unknown, reason: reasonStall}
 	}

@@ -40,6 +40,10 @@ type Config struct {
 
 	trust time.Duration // for tests: as with very many ids
 
+	// ConfirmMax is how long a death waits for a second opinion, where one is asked
+	// for.
+	ConfirmMax time.Duration
+
 	// Once judges a single look at each file: nothing is remembered, so times
 	// in files are all there is.
 	Once bool

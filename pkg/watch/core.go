@@ -34,6 +34,9 @@ type Core struct {
 	holds   Holds
 	emit    func(Event)
 	heard   func(id string, at time.Duration, seq uint64) // nil: nobody listens
+	ask     func(Event)                                   // for a second opinion; nil: deaths are not doubted
+	tell    func(text string, kv ...any)                  // what has become of it
+	doubts  map[string]*doubt                             // by id
 	ids     table
 	entries []*entry
 	free    []int32
@@ -147,6 +150,7 @@ func (c *Core) forget(key int32) {
 	c.wheel.Cancel(key)
 	c.states[c.entries[key].state]--
 	c.ids.drop(c.entries, c.entries[key].id)
+	delete(c.doubts, c.entries[key].id)
 	c.entries[key] = new(entry)
 	c.free = append(c.free, key)
 }

@@ -66,6 +66,10 @@ func (c *Core) Judge(key int32) {
 		c.wheel.Set(key, until)
 		return
 	}
+	if until, yes := c.doubted(e, v, now); yes {
+		c.wheel.Set(key, until)
+		return
+	}
 	c.settle(e, v, now)
 	if c.cfg.EachBeat {
 		v.next = min(v.next, now+e.rhythm())

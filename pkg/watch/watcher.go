@@ -36,6 +36,10 @@ type Options struct {
 	Memory string // file in which to remember over a restart; "" for none
 
 	Emit func(Event) // must not block
+	// Confirm, if any, is asked for a second opinion on who is about to be found dead,
+	// by the event that would tell it. It must not block; the answer goes to
+	// Watcher.Answer.
+	Confirm func(w *Watcher, ev Event)
 	// Heard, if any, is told of each beat taken, with bt_ms or when it was seen.
 	// Ticked, if any, is called after each sweep: at that time, it took so long.
 	// Neither may block.
@@ -63,6 +67,7 @@ type Watcher struct {
 	doubles map[string]bool
 	memory  *memory  // or nil
 	keys    *keyring // or nil
+	answers answers
 
 	// The world, for tests to simulate.
 	now       func() time.Duration
@@ -132,6 +137,11 @@ func (w *Watcher) start() {
 	w.last, w.slept = w.now(), w.suspended()
 	w.core = NewCore(w.opt.Config, w.holds, w.last, w.emit)
 	w.core.heard = w.opt.Heard
+	w.answers.ready = make(chan struct{}, 1)
+	if w.opt.Confirm != nil {
+		w.core.ask = func(ev Event) { w.opt.Confirm(w, w.place(ev)) }
+		w.core.tell = w.opt.Log.Warn
+	}
 	if w.memory != nil {
 		entries, at := w.memory.load(w.last)
 		w.core.recall(entries, at, w.last)
@@ -181,8 +191,10 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 			w.remember(true)
 			return nil
 		case <-timer.C:
+		case <-w.answers.ready:
 		}
 		w.lap(until)
+		w.consult()
 		w.tick(false)
 		if tidy > 0 && w.last >= tidy {
 			debug.FreeOSMemory()
@@ -367,12 +379,18 @@ func (w *Watcher) emit(ev Event) {
 		w.bury(w.core.entry(ev.ID))
 	case Transition:
 		w.changed()
-		if e := w.core.entry(ev.ID); e.source != noSource {
-			ev.File = w.sources[e.source].file(e.name())
-			if abs, err := filepath.Abs(ev.File); err == nil {
-				ev.File = abs
-			}
-		}
+		ev = w.place(ev)
 	}
 	w.opt.Emit(ev)
+}
+
+// place adds where the file lies.
+func (w *Watcher) place(ev Event) Event {
+	if e := w.core.entry(ev.ID); e.source != noSource {
+		ev.File = w.sources[e.source].file(e.name())
+		if abs, err := filepath.Abs(ev.File); err == nil {
+			ev.File = abs
+		}
+	}
+	return ev
 }
