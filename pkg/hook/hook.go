@@ -2,10 +2,10 @@
 // says, in a bare environment and for a limited time.
 //
 // A hook gets nothing that a stranger chose: no arguments, no shell, no
-// inherited variables or descriptors, a fixed PATH. For each key (an id) one
-// run is going on and at most one waits; what happens meanwhile is merged into
-// the one that waits, so that a slow hook falls behind by one run, not by a
-// queue.
+// inherited variables or descriptors, no real-time priority, a fixed PATH. For
+// each key (an id) one run is going on and at most one waits; what happens
+// meanwhile is merged into the one that waits, so that a slow hook falls behind
+// by one run, not by a queue.
 package hook
 
 import (
