@@ -100,15 +100,20 @@ func feed(env *cli.Env, c watchdog.Config) int {
 }
 
 func tellStatus(env *cli.Env, device, ledger string) int {
-	info, err := watchdog.Inspect(device)
-	if errors.Is(err, fs.ErrNotExist) {
-		env.Log.Error(err.Error())
-		return cli.ExitNo
+	var info watchdog.Info
+	var text []byte
+	if device != "none" {
+		var err error
+		info, err = watchdog.Inspect(device)
+		if errors.Is(err, fs.ErrNotExist) {
+			env.Log.Error(err.Error())
+			return cli.ExitNo
+		}
+		if err != nil {
+			return env.Fail(err)
+		}
+		text = info.Text()
 	}
-	if err != nil {
-		return env.Fail(err)
-	}
-	text := info.Text()
 	if ledger != "" {
 		reset, err := info.LastReset(ledger)
 		if err != nil {

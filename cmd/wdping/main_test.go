@@ -1,14 +1,43 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
+	"os/signal"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"wdping": main})
+	testscript.Main(m, map[string]func(){"wdping": main, "listen": listen})
+}
+
+// listen ADDRESS FILE is the supervisor's end of -notify: it writes what it gets to
+// FILE until it is told to end.
+func listen() {
+	out, err := os.Create(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: os.Args[1]})
+	if err != nil {
+		panic(err)
+	}
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, os.Interrupt)
+	go func() {
+		<-end
+		os.Exit(0)
+	}()
+	for b := make([]byte, 4096); ; {
+		n, _, err := c.ReadFrom(b)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(out, "%s", b[:n])
+	}
 }
 
 // No script names a device that could be a watchdog: each -device is none, or

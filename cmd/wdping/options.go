@@ -91,6 +91,8 @@ func (o *options) check() error {
 	switch {
 	case o.Device == "":
 		return cli.Usagef("-device: want a node, or none")
+	case o.status && o.Device == "none" && o.ledger == "":
+		return cli.Usagef("-status: wants a device, or a -ledger, or both")
 	case o.status:
 		return nil
 	case o.conditions.Len() == 0:
@@ -149,7 +151,7 @@ func (o *options) supervisor(env *cli.Env) error {
 	case err != nil:
 		return cli.Usagef("-notify: %v", err)
 	case o.Watch == 0 && o.Notify == watchdog.NotifySidecar:
-		return cli.Usagef("-notify=sidecar: %s: is not set: the unit has no WatchdogSec", sdnotify.USecEnv)
+		return cli.Usagef("-notify=sidecar: %s is not set: the unit has no WatchdogSec", sdnotify.USecEnv)
 	}
 	return o.CheckWatch()
 }

@@ -32,7 +32,7 @@ type Socket struct {
 func Open(address string) (*Socket, error) {
 	switch {
 	case address == "":
-		return nil, errors.New(SocketEnv + ": is not set")
+		return nil, errors.New(SocketEnv + " is not set")
 	case address[0] != '/' && address[0] != '@' || len(address) < 2:
 		return nil, fmt.Errorf("%s: %q: want a path or @NAME", SocketEnv, address)
 	case len(address) > 107: // sun_path has 108, with the NUL behind a path

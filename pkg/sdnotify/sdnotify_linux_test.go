@@ -70,7 +70,7 @@ func TestSend(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	for name, want := range map[string]string{
-		"": "NOTIFY_SOCKET: is not set", "notify": `NOTIFY_SOCKET: "notify": want a path or @NAME`, "@": `NOTIFY_SOCKET: "@": want`, "vsock:2:1": "want a path or @NAME",
+		"": "NOTIFY_SOCKET is not set", "notify": `NOTIFY_SOCKET: "notify": want a path or @NAME`, "@": `NOTIFY_SOCKET: "@": want`, "vsock:2:1": "want a path or @NAME",
 		"/" + strings.Repeat("x", 107): "too long",
 	} {
 		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {

@@ -98,7 +98,7 @@ func (r *runner) remember() error {
 	}
 	n := resets(append(l.entries, e), r.boot, e.TimeMS, e.At, r.ResetsIn)
 	l.entries = nil
-	if r.MaxResets == 0 || n < r.MaxResets {
+	if r.Device == "" || r.MaxResets == 0 || n < r.MaxResets {
 		return nil
 	}
 	return r.standDown(info, n)
