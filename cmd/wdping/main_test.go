@@ -29,12 +29,12 @@ func listen() {
 	signal.Notify(end, os.Interrupt)
 	go func() {
 		<-end
-		os.Exit(0)
+		c.Close()
 	}()
 	for b := make([]byte, 4096); ; {
 		n, _, err := c.ReadFrom(b)
 		if err != nil {
-			panic(err)
+			return // told to end
 		}
 		fmt.Fprintf(out, "%s", b[:n])
 	}
