@@ -8,12 +8,13 @@ import (
 
 	"vigil/pkg/cli"
 	"vigil/pkg/control"
+	"vigil/pkg/flag"
 	"vigil/pkg/fmt"
 )
 
 var sendTool = cli.Tool{
 	Name:     "send",
-	Synopsis: "diagfifo send [-admin] [-timeout TIME] DIR VERB [KEY=VALUE ...]",
+	Synopsis: "diagfifo send [-admin | -socket] [-timeout TIME] DIR VERB [KEY=VALUE ...]",
 	Summary:  "Sends one command to the server of DIR and prints its answer.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "answered with ok"},
@@ -27,21 +28,36 @@ func send(env *cli.Env, args []string) int {
 	env = env.Command(sendTool)
 	fs := env.Flags()
 	admin := fs.Bool("admin", false, "send to ctl.admin")
-	timeout := fs.Duration("timeout", 5*time.Second, "wait this `time` for the answer")
+	bySocket := fs.Bool("socket", false, "send to the socket")
+	timeout := fs.Duration("timeout", 0, "wait this `time` for the answer (default 5s, and longer for verbs that take longer)")
 	if code, done := env.Parse(fs, args); done {
 		return code
 	}
 	if fs.NArg() < 2 {
 		return env.Usage("want DIR and VERB, have %d arguments", fs.NArg())
 	}
-	if *timeout <= 0 {
+	given := false
+	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "timeout" })
+	if given && *timeout <= 0 {
 		return env.Usage("-timeout %v: want more than 0", *timeout)
+	}
+	if *admin && *bySocket {
+		return env.Usage("want one of -admin and -socket")
 	}
 	pairs, err := pairsOf(fs.Args()[2:])
 	if err != nil {
 		return env.Usage("%v", err)
 	}
-	answer, data, err := control.Ask(env.Done, *timeout, fs.Arg(0), *admin, fs.Arg(1), pairs)
+	if !given {
+		*timeout = patience(fs.Arg(1), pairs)
+	}
+	var answer control.Answer
+	var data []byte
+	if *bySocket {
+		answer, data, err = control.AskSocket(env.Done, *timeout, fs.Arg(0), fs.Arg(1), pairs)
+	} else {
+		answer, data, err = control.Ask(env.Done, *timeout, fs.Arg(0), *admin, fs.Arg(1), pairs)
+	}
 	var refusal *control.Refusal
 	switch {
 	case errors.As(err, &refusal):
@@ -61,6 +77,21 @@ func send(env *cli.Env, args []string) int {
 	}
 	env.Log.Debug(strings.TrimSpace(line))
 	return env.Print(data)
+}
+
+// patience is how long an answer may take, by what was asked. That the server has
+// gone is noticed anyway.
+func patience(verb string, pairs []control.Pair) time.Duration {
+	const most = 5 * time.Second
+	switch verb {
+	case "core", "run", "stacks":
+		return 11 * time.Minute
+	}
+	span, _ := control.Find(pairs, "for")
+	if d, err := time.ParseDuration(span); err == nil && d > 0 {
+		return most + d
+	}
+	return most
 }
 
 // pairsOf reads arguments KEY=VALUE.

@@ -125,8 +125,8 @@ func (p *Process) Sample(done <-chan struct{}, s Sampling) (control.Reply, error
 			if err != nil {
 				return err
 			}
-			truncated = truncated || len(tids) > threadsMax
-			for _, tid := range tids[:min(len(tids), threadsMax)] {
+			truncated = truncated || len(tids) > threadsLimit
+			for _, tid := range tids[:min(len(tids), threadsLimit)] {
 				if t := g.look(tid); t.errStat == nil {
 					f.add(t)
 					seen++

@@ -122,6 +122,11 @@ var stuck = make(chan struct{}, 8)
 
 // readLocked reads a file for which the kernel takes the target's mmap_lock.
 func readLocked(pid int, name string, limit int, patience time.Duration) (b []byte, cut bool, err error) {
+	return patiently(pid, name, patience, func() ([]byte, bool, error) { return read(pid, name, limit) })
+}
+
+// patiently waits for a read, but not for ever.
+func patiently(pid int, name string, patience time.Duration, read func() ([]byte, bool, error)) (b []byte, cut bool, err error) {
 	select {
 	case stuck <- struct{}{}:
 	default:
@@ -134,7 +139,7 @@ func readLocked(pid int, name string, limit int, patience time.Duration) (b []by
 	}
 	done := make(chan result, 1)
 	go func() {
-		b, cut, err := read(pid, name, limit)
+		b, cut, err := read()
 		<-stuck
 		done <- result{b, cut, err}
 	}()

@@ -239,6 +239,33 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestHungReads: a read that hangs is given up, and so many of them cost no more
+// than that; once they end, others are made again.
+func TestHungReads(t *testing.T) {
+	release := make(chan struct{})
+	hang := func() ([]byte, bool, error) { <-release; return nil, false, nil }
+	for range cap(stuck) {
+		if _, _, err := patiently(7, "maps", time.Millisecond, hang); !errors.Is(err, os.ErrDeadlineExceeded) || err.Error() != "pid 7: maps: address space is locked: i/o timeout" {
+			t.Error(err)
+		}
+	}
+	begun := time.Now()
+	_, err := Cmdline(os.Getpid())
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "too many reads hang") || time.Since(begun) > lockLimit {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+	close(release)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		args, err := Cmdline(os.Getpid())
+		if err == nil && len(args) > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("42 (cat)" + statTail))
 	f.Add([]byte("1 (a) b) R"))
