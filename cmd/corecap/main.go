@@ -3,6 +3,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -61,7 +62,7 @@ func run(env *cli.Env, args []string) int {
 	}
 	target, err := capture.Open(pid, *force)
 	if err != nil {
-		return env.Fail(err)
+		return env.Fail(offer(err))
 	}
 	defer target.Close()
 	path := *out
@@ -76,7 +77,7 @@ func run(env *cli.Env, args []string) int {
 		report, err = target.Save(env.Context(), path, capture.Options{}, capture.About{Build: cli.Version()})
 	}
 	if err != nil {
-		return env.Fail(err)
+		return env.Fail(offer(err))
 	}
 	say(env, path, report)
 	return cli.ExitOK
@@ -91,6 +92,14 @@ func parsePID(s string) (int, error) {
 		return 0, errors.New("PID " + s + ": corecap does not capture itself")
 	}
 	return int(pid), nil
+}
+
+// offer names what can be had without ptrace, where that was denied.
+func offer(err error) error {
+	if d, ok := errors.AsType[*capture.Denied](err); ok {
+		return fmt.Errorf("%w; without ptrace: diagfifo dump -pid %d", err, d.PID)
+	}
+	return err
 }
 
 // say reports what happened: first what is missing, then the result.

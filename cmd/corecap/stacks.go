@@ -68,10 +68,11 @@ func readStacks(arg string, force bool, limit int) (*stacks.Process, error) {
 		}
 		target, err := capture.Open(pid, force)
 		if err != nil {
-			return nil, err
+			return nil, offer(err)
 		}
 		defer target.Close()
-		return stacks.Live(target, limit)
+		p, err := stacks.Live(target, limit)
+		return p, offer(err)
 	}
 	f, err := os.OpenFile(arg, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would wait for a writer
 	if err != nil {

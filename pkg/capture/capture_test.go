@@ -268,9 +268,10 @@ func TestDenial(t *testing.T) {
 		{"foreign", denial{uid: 1000, target: root, dumpable: true}, "it runs as uid 0, this is uid 1000 without CAP_SYS_PTRACE"},
 		{"half foreign", denial{uid: 1000, target: [4]int{1000, 1000, 0, 1000}, dumpable: true}, "without CAP_SYS_PTRACE"},
 		{"not dumpable", denial{uid: 1000, target: mine}, "not dumpable"},
-		{"Yama 1", denial{uid: 1000, target: mine, dumpable: true, scope: "1"}, "/proc/sys/kernel/yama/ptrace_scope is 1"},
+		{"Yama 1", denial{uid: 1000, target: mine, dumpable: true, scope: "1"}, "kernel.yama.ptrace_scope is 1, which leaves ptrace to root"},
 		{"Yama 2", denial{uid: 1000, target: mine, dumpable: true, scope: "2"}, "ptrace_scope is 2"},
 		{"Yama 3", denial{capable: true, target: mine, dumpable: true, scope: "3"}, "ptrace_scope is 3, which forbids"},
+		{"seccomp", denial{capable: true, target: root, dumpable: true, filtered: true, scope: "1"}, "the seccomp profile"},
 		{"container", denial{capable: true, target: root, dumpable: true, scope: "1"}, "security module"},
 		{"else", denial{uid: 1000, target: mine, dumpable: true, scope: "0"}, "security module"},
 	} {

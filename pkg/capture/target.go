@@ -14,9 +14,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
 	"vigil/pkg/spool"
 )
 
@@ -134,21 +136,33 @@ func (t *Target) traced(tracer int) error {
 
 // explain turns a refusal of the kernel into its probable reason.
 func (t *Target) explain(err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
+	if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOSYS) {
 		return err
 	}
 	if now, rerr := procfs.ReadStatus(t.PID); rerr == nil && now.TracerPID != 0 {
 		return t.traced(now.TracerPID)
 	}
-	d := denial{uid: os.Geteuid(), target: t.status.UID, dumpable: t.Dumpable}
+	d := denial{uid: os.Geteuid(), target: t.status.UID, dumpable: t.Dumpable, filtered: ptrace.Filtered()}
 	if own, rerr := procfs.ReadStatus(os.Getpid()); rerr == nil {
 		d.capable = own.CapEff>>capSysPtrace&1 == 1
 	}
 	if b, rerr := os.ReadFile(yamaScope); rerr == nil {
 		d.scope = strings.TrimSpace(string(b))
 	}
-	return fmt.Errorf("pid %d: %s: %w", t.PID, d.reason(), fs.ErrPermission)
+	return &Denied{t.PID, d.reason()}
 }
+
+// Denied is reported (errors.As) where the kernel does not let this program
+// trace the target; it is fs.ErrPermission (errors.Is).
+type Denied struct {
+	PID    int
+	Reason string // the probable one
+}
+
+func (d *Denied) Error() string { return fmt.Sprintf("pid %d: %s: permission denied", d.PID, d.Reason) }
+
+// Is makes it fs.ErrPermission.
+func (d *Denied) Is(target error) bool { return target == fs.ErrPermission }
 
 const (
 	capSysPtrace = 19
@@ -162,6 +176,7 @@ type denial struct {
 	capable  bool   // it has CAP_SYS_PTRACE
 	target   [4]int // uids of the target
 	dumpable bool
+	filtered bool   // a seccomp filter refuses the system call itself
 	scope    string // content of yamaScope; "" where Yama is not built in
 }
 
@@ -171,18 +186,20 @@ func (d denial) reason() string {
 		foreign = foreign || uid != d.uid
 	}
 	switch {
+	case d.filtered:
+		return "the seccomp profile of this program, or of its container, forbids ptrace"
 	case d.scope == "3":
-		return yamaScope + " is 3, which forbids ptrace to everybody until the next boot"
+		return "kernel.yama.ptrace_scope is 3, which forbids ptrace to everybody until the next boot"
 	case d.capable:
-		return "a security module, a seccomp filter or a user namespace forbids ptrace"
+		return "a security module or a user namespace forbids ptrace"
 	case foreign:
 		return fmt.Sprintf("it runs as uid %d, this is uid %d without CAP_SYS_PTRACE", d.target[1], d.uid)
 	case !d.dumpable:
 		return "it is not dumpable, and this is not root"
 	case d.scope == "1" || d.scope == "2":
-		return yamaScope + " is " + d.scope + ", which leaves ptrace to root (CAP_SYS_PTRACE)"
+		return "kernel.yama.ptrace_scope is " + d.scope + ", which leaves ptrace to root (CAP_SYS_PTRACE)"
 	}
-	return "a security module or a seccomp filter forbids ptrace"
+	return "a security module forbids ptrace"
 }
 
 // Name is the file name for a core of this process, taken at that time.

@@ -38,6 +38,7 @@ var needs = []need{
 	{"shells", once(shells)},
 	{"setpriv", once(command("setpriv", "--version"))},
 	{"gcc", once(compiler)},
+	{"gcc-arm64", once(cross)},
 	{"gdb", once(command("gdb", "--version"))},
 	{"strace", once(command("strace", "-V"))},
 	{"elfutils", once(command("eu-stack", "--version"))},

@@ -77,7 +77,12 @@ func shells() error {
 
 // compiler links a program, because a gcc without the C library's headers is
 // of no use to a test (and to go test -race).
-func compiler() error {
+func compiler() error { return compiles("gcc") }
+
+// cross compiles for another processor.
+func cross() error { return compiles("aarch64-linux-gnu-gcc") }
+
+func compiles(compiler string) error {
 	dir, err := os.MkdirTemp("", "vigil-gate-")
 	if err != nil {
 		return err
@@ -88,7 +93,7 @@ func compiler() error {
 	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
 		return err
 	}
-	return try("gcc", "-pthread", "-o", filepath.Join(dir, "gate"), source)
+	return try(compiler, "-pthread", "-o", filepath.Join(dir, "gate"), source)
 }
 
 // machine gets a kernel to boot, the first time from the network, and asks for

@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -17,6 +18,13 @@ func ptrace(request, tid int, addr, data uintptr) error {
 		return errno
 	}
 	return nil
+}
+
+// Filtered says whether a seccomp filter refuses ptrace(2) to this program: the
+// kernel looks for the thread first, and there is none with the id 0.
+func Filtered() bool {
+	err := ptrace(unix.PTRACE_DETACH, 0, 0, 0)
+	return err != nil && !errors.Is(err, unix.ESRCH)
 }
 
 // Regset reads the register set of a stopped thread that a core file keeps in a
