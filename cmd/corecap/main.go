@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,6 +44,7 @@ func run(env *cli.Env, args []string) int {
 	}
 	fs := env.Flags()
 	out := fs.String("o", "", "write the core to `FILE`, or to stdout for - (default COMM_PID_TIME.core in the current directory)")
+	mode := fs.String("mode", capture.Auto, "`WORD`: "+strings.Join(capture.Modes(), ", "))
 	force := fs.Bool("force", false, "also capture a process that is not dumpable")
 	if code, done := env.Parse(fs, args); done {
 		return code
@@ -49,6 +52,10 @@ func run(env *cli.Env, args []string) int {
 	if fs.NArg() != 1 {
 		return env.Usage("want one PID, have %d", fs.NArg())
 	}
+	if !slices.Contains(capture.Modes(), *mode) {
+		return env.Usage("mode %q: want %s", *mode, strings.Join(capture.Modes(), ", "))
+	}
+	opt := capture.Options{Mode: *mode}
 	pid, err := parsePID(fs.Arg(0))
 	if err != nil {
 		return env.Usage("%v", err)
@@ -72,9 +79,9 @@ func run(env *cli.Env, args []string) int {
 	var report *capture.Report
 	if path == "-" {
 		path = "stdout"
-		report, err = target.Stream(env.Context(), env.Stdout, capture.Options{})
+		report, err = target.Stream(env.Context(), env.Stdout, opt)
 	} else {
-		report, err = target.Save(env.Context(), path, capture.Options{}, capture.About{Build: cli.Version()})
+		report, err = target.Save(env.Context(), path, opt, capture.About{Build: cli.Version()})
 	}
 	if err != nil {
 		return env.Fail(offer(err))

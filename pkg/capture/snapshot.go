@@ -17,6 +17,12 @@ const (
 	stackFloor = 16 << 10
 	stackTotal = 64 << 20
 
+	// A stack that lies in a heap, as that of a goroutine, has no end that could be
+	// seen: the mapping is large, and more of it is above than a stack would use.
+	heapSize  = 16 << 20
+	stackUsed = 1 << 20
+	heapStack = 64 << 10
+
 	mapsLimit = 32 << 20 // bytes of text; 65530 mappings have about 6 MB
 
 	stackUsual = 16 << 10 // what memory is made ready for before the stop
@@ -127,6 +133,9 @@ func stackRange(maps []procfs.Mapping, sp uint64, limit int) (start, end uint64)
 		return 0, 0
 	}
 	start = max(m.Start, sp-min(sp, redZone)) &^ 7
+	if m.Size() > heapSize && m.End-start > stackUsed && m.Name != "[stack]" {
+		limit = min(limit, heapStack)
+	}
 	return start, min(m.End, start+uint64(limit))
 }
 
