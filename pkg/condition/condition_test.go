@@ -198,17 +198,6 @@ func FuzzWord(f *testing.F) {
 	})
 }
 
-func FuzzPID(f *testing.F) {
-	for _, s := range []string{"", "1", "42\n", " 42 ", "-1", "0", "4294967297", "x", "1 2"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if pid, err := parsePID(b); err == nil && (pid < 1 || pid > 1<<31-1) {
-			t.Errorf("%q: %d", b, pid)
-		}
-	})
-}
-
 func TestExistsAbsent(t *testing.T) {
 	dir := t.TempDir()
 	file, dangling := filepath.Join(dir, "file"), filepath.Join(dir, "dangling")

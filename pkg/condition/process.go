@@ -1,18 +1,13 @@
 package condition
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
-	"strconv"
 	"syscall"
 	"time"
 
 	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
-	"vigil/pkg/rundir"
 )
 
 const (
@@ -37,6 +32,9 @@ func cause(err error) string {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}
+	if p, ok := errors.AsType[*procfs.PidfileError](err); ok {
+		err = p.Err
+	}
 	return err.Error()
 }
 
@@ -44,8 +42,7 @@ func cause(err error) string {
 type pidProbe struct {
 	path  string
 	seen  bool
-	last  mark
-	pid   int
+	last  procfs.Pidfile
 	start uint64 // ticks since boot
 }
 
@@ -54,68 +51,34 @@ func (p *pidProbe) renew(time.Duration) {}
 func (p *pidProbe) check() error { return refuseWritable(p.path) }
 
 func (p *pidProbe) look(func() Clock, time.Duration) string {
-	pid, m, err := readPID(p.path)
+	named, err := procfs.ReadPidfile(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return missing
 	}
 	if err != nil {
 		return cause(err)
 	}
-	st, err := procfs.ReadStat(pid)
+	st, err := procfs.ReadStat(named.PID)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return cause(err)
 	}
-	return p.judge(pid, m, st, err == nil)
+	return p.judge(named, st, err == nil)
 }
 
 // judge compares with what was seen before: the same file with the same number
 // but another start time names a process that has nothing to do with it.
-func (p *pidProbe) judge(pid int, m mark, st procfs.Stat, exists bool) string {
+func (p *pidProbe) judge(named procfs.Pidfile, st procfs.Stat, exists bool) string {
+	pid := named.PID
 	switch {
 	case !exists:
 		return fmt.Sprintf("pid %d: no such process", pid)
 	case st.State == 'Z' || st.State == 'X':
 		return fmt.Sprintf("pid %d: zombie", pid)
-	case p.seen && p.last == m && p.pid == pid && p.start != st.StartTime:
+	case p.seen && p.last == named && p.start != st.StartTime:
 		return fmt.Sprintf("pid %d: another process has the number now", pid)
 	}
-	p.seen, p.last, p.pid, p.start = true, m, pid, st.StartTime
+	p.seen, p.last, p.start = true, named, st.StartTime
 	return ""
-}
-
-// readPID reads a pidfile: a number, white space around it. The path is the
-// operator's and may be a symbolic link; a FIFO there does not block.
-func readPID(name string) (int, mark, error) {
-	f, err := rundir.OpenKind(name, os.O_RDONLY, syscall.S_IFREG)
-	if err != nil {
-		return 0, mark{}, err
-	}
-	defer f.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, mark{}, err
-	}
-	switch {
-	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:
-		return 0, mark{}, errors.New("not a regular file")
-	case st.Mode&othersWrite != 0:
-		return 0, mark{}, errors.New(worldWritable)
-	}
-	b := make([]byte, 32)
-	n, err := f.Read(b)
-	if err != nil && err != io.EOF {
-		return 0, mark{}, err
-	}
-	pid, err := parsePID(b[:n])
-	return pid, markOf(&st), err
-}
-
-func parsePID(b []byte) (int, error) {
-	pid, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 32)
-	if err != nil || pid < 1 {
-		return 0, errors.New("no process id in it")
-	}
-	return int(pid), nil
 }
 
 // existsProbe is -exists. Who may write the file does not matter, only that it

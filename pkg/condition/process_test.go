@@ -15,10 +15,10 @@ import (
 
 func TestPIDJudge(t *testing.T) {
 	var p pidProbe
-	a, b := mark{ino: 1}, mark{ino: 2}
+	const a, b = 1, 2 // who vouches for the file stands for all that may change
 	for i, tt := range []struct {
 		pid    int
-		m      mark
+		m      int
 		st     procfs.Stat
 		exists bool
 		want   string
@@ -31,7 +31,7 @@ func TestPIDJudge(t *testing.T) {
 		{42, b, procfs.Stat{State: 'S', StartTime: 200}, true, ""}, // the file was written anew
 		{43, b, procfs.Stat{State: 'S', StartTime: 300}, true, ""},
 	} {
-		if got := p.judge(tt.pid, tt.m, tt.st, tt.exists); got != tt.want {
+		if got := p.judge(procfs.Pidfile{PID: tt.pid, UID: tt.m}, tt.st, tt.exists); got != tt.want {
 			t.Errorf("look %d: %q, want %q", i, got, tt.want)
 		}
 	}
@@ -54,9 +54,9 @@ func TestPidfileLook(t *testing.T) {
 	}
 	look(missing)
 	write("")
-	look("no process id in it")
+	look(`want a process id, have ""`)
 	write(strings.Repeat("9", 4096))
-	look("no process id in it")
+	look(`want a process id, have "99999999999999999999"`)
 	write(fmt.Sprintf("%d\n", os.Getpid()))
 	look("")
 
@@ -83,7 +83,7 @@ func TestPidfileLook(t *testing.T) {
 	if err := os.Chmod(name, 0o646); err != nil {
 		t.Fatal(err)
 	}
-	look(worldWritable)
+	look("writable for everybody")
 	if err := p.check(); err == nil || !strings.Contains(err.Error(), "0646") {
 		t.Errorf("check: %v", err)
 	}
@@ -93,5 +93,5 @@ func TestPidfileLook(t *testing.T) {
 	if err := syscall.Mkfifo(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	look("not a regular file") // and it does not block
+	look("open: not a regular file") // and it does not block
 }

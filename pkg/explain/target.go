@@ -2,18 +2,11 @@ package explain
 
 import (
 	"errors"
-	"io"
 	"io/fs"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 
 	"vigil/pkg/control"
-	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
-	"vigil/pkg/rundir"
 )
 
 // Target is the process that is explained. A pid alone does not name a process
@@ -23,14 +16,8 @@ type Target struct {
 
 	mu    sync.Mutex
 	pid   int
-	start uint64 // ticks since boot
-	mark  mark   // of the pidfile that named pid
-}
-
-// mark changes whenever a file is written or replaced.
-type mark struct {
-	dev, ino uint64
-	mtime    int64
+	start uint64      // ticks since boot
+	mark  procfs.Mark // of the pidfile that named pid
 }
 
 // ByPID is the process that bears pid now; it never becomes another one. A pid
@@ -54,10 +41,11 @@ func (t *Target) Find() (procfs.Stat, error) {
 	defer t.mu.Unlock()
 	pid, m, owner := t.pid, t.mark, -1
 	if t.pidfile != "" {
-		var err error
-		if pid, m, owner, err = readPidfile(t.pidfile); err != nil {
+		named, err := procfs.ReadPidfile(t.pidfile)
+		if err != nil {
 			return procfs.Stat{}, control.Refuse(control.Gone, "%v", err)
 		}
+		pid, m, owner = named.PID, named.Mark, named.UID
 	}
 	st, err := procfs.ReadStat(pid)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,38 +81,4 @@ func owned(pid, owner int) error {
 		return control.Refuse(control.Gone, "pid %d: belongs to uid %d, and the pidfile to uid %d", pid, st.UID[0], owner)
 	}
 	return nil
-}
-
-// readPidfile gives the pid that a file names. The path is the operator's:
-// symbolic links are followed, but a FIFO or a device is refused without
-// waiting for it. owner is the user who vouches for it.
-func readPidfile(path string) (pid int, m mark, owner int, err error) {
-	fail := func(format string, a ...any) (int, mark, int, error) {
-		return 0, mark{}, 0, fmt.Errorf("%s: pidfile: "+format, append([]any{path}, a...)...)
-	}
-	f, err := rundir.OpenKind(path, os.O_RDONLY, syscall.S_IFREG)
-	if err != nil {
-		return fail("open: %w", errors.Unwrap(err))
-	}
-	defer f.Close()
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
-		return fail("stat: %w", err)
-	}
-	switch {
-	case st.Mode&syscall.S_IFMT != syscall.S_IFREG:
-		return fail("not a regular file")
-	case st.Mode&0o002 != 0:
-		return fail("writable for everybody")
-	}
-	b, err := io.ReadAll(io.LimitReader(f, 32))
-	if err != nil {
-		return fail("read: %w", errors.Unwrap(err))
-	}
-	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid < 1 || pid > 1<<30 {
-		return fail("want a process id, have %.20q", b)
-	}
-	m = mark{uint64(st.Dev), st.Ino, syscall.TimespecToNsec(st.Mtim)}
-	return pid, m, int(st.Uid), nil
 }

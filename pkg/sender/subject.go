@@ -3,7 +3,6 @@ package sender
 import (
 	"errors"
 	"io/fs"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,9 +28,9 @@ type Subject struct {
 	pidfile string // followed over restarts; "" for one fixed process
 	proc    *procfs.Process
 	pid     int
-	what    string // "pid 17"
-	mark    string // of the pidfile that named proc
-	parting bool   // ended, and the beat that says so is not written yet
+	what    string         // "pid 17"
+	named   procfs.Pidfile // that led to proc
+	parting bool           // ended, and the beat that says so is not written yet
 	said    string
 }
 
@@ -136,8 +135,8 @@ func (s *Subject) say(log Log, text string) {
 // now. The same file names the same process, dead or alive: after its end the
 // number may be a stranger's.
 func (s *Subject) follow(log Log) {
-	pid, mark, err := readPidfile(s.pidfile)
-	if err == nil && mark == s.mark {
+	named, err := procfs.ReadPidfile(s.pidfile)
+	if err == nil && named == s.named {
 		return
 	}
 	if err != nil && s.proc != nil {
@@ -145,31 +144,17 @@ func (s *Subject) follow(log Log) {
 	}
 	before := s.proc
 	if err == nil {
-		err = s.open(pid)
+		err = s.open(named.PID)
 	}
 	switch {
 	case err == nil:
 		if before != nil {
 			_ = before.Close()
 		}
-		s.mark = mark
+		s.named = named
 		s.say(log, fmt.Sprintf("%s: followed by %s", s.what, s.pidfile))
 		s.said = ""
 	case before == nil:
 		s.say(log, err.Error()+"; no beats until it names a process")
 	}
-}
-
-// readPidfile gives the pid that a file names, and a mark that changes whenever
-// the file is written or replaced.
-func readPidfile(path string) (pid int, mark string, err error) {
-	b, st, err := readSmall(path, "pidfile", 64)
-	if err != nil {
-		return 0, "", err
-	}
-	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid < 1 {
-		return 0, "", fmt.Errorf("%s: pidfile: want a process id, have %.20q", path, b)
-	}
-	return pid, fmt.Sprintf("%d %d %d", pid, st.Ino, st.Mtim.Nano()), nil
 }
