@@ -49,7 +49,10 @@ func (r *runner) keep() {
 			if r.OnStarve != nil {
 				r.OnStarve.Submit("starving", hookVars(&e))
 			}
-			r.send(r.notice.trigger())
+			// On a slow disk it may have recovered meanwhile.
+			if r.starving.Load() {
+				r.send(r.notice.trigger())
+			}
 		}
 		r.kept.Add(1)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/cli"
 	"vigil/pkg/condition"
 	"vigil/pkg/fmt"
 )
@@ -16,11 +17,12 @@ type runner struct {
 	Config
 	*teller
 	*keeper
-	look    chan struct{} // one token: judge now
-	order   atomic.Pointer[order]
-	serving atomic.Bool                       // the conditions have been judged
-	latched atomic.Pointer[condition.Verdict] // by -latch, for the end
-	ended   chan error                        // the device is gone, or could not be opened
+	look     chan struct{} // one token: judge now
+	order    atomic.Pointer[order]
+	serving  atomic.Bool // the conditions have been judged
+	starving atomic.Bool
+	latched  atomic.Pointer[condition.Verdict] // by -latch, for the end
+	ended    chan error                        // the device is gone, or could not be opened
 
 	mu      sync.Mutex // one at a time opens, pings or leaves the device
 	device  *Device
@@ -129,7 +131,8 @@ func (r *runner) feed() {
 // turn tells what has changed, and keeps what another boot has to know.
 func (r *runner) turn(now time.Duration, a action) {
 	e := r.stateEvent(*a.change)
-	r.status = e.Text
+	r.status = cli.Escape(e.Text) // a line of its own in what the supervisor gets
+	r.starving.Store(!a.feeds)
 	if !a.feeds {
 		if e.Left = r.left(now); e.Left > 0 {
 			e.Text += fmt.Sprintf("; reset in %s", e.Left.Round(time.Second))
