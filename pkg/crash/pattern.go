@@ -68,11 +68,21 @@ func (k Kernel) get(name string) (string, error) {
 func (k Kernel) put(s Setting) error {
 	// The limit first: a pattern without it saves half of a crash.
 	for _, f := range [...]struct{ name, value string }{{"core_pipe_limit", s.PipeLimit}, {"core_pattern", s.Pattern}} {
-		if err := os.WriteFile(filepath.Join(k.Dir, f.name), []byte(f.value+"\n"), 0); err != nil {
+		if err := put(filepath.Join(k.Dir, f.name), f.value); err != nil {
 			return fmt.Errorf("%s/%s: write: %w", k.Dir, f.name, cause0(err))
 		}
 	}
 	return nil
+}
+
+// put writes to a file that is there.
+func put(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value + "\n")
+	return errors.Join(err, f.Close())
 }
 
 // Set makes program the handler and keeps what was in force before. It is refused

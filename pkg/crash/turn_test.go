@@ -1,0 +1,154 @@
+package crash
+
+import (
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vigil/pkg/rundir"
+)
+
+func spoolDir(t *testing.T) *rundir.Dir {
+	t.Helper()
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := rundir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	return dir
+}
+
+// Crashes one after the other: the first of a window and the last are left.
+func TestTallyKeepsFirstAndLast(t *testing.T) {
+	var y tally
+	var kept []string
+	crash := func(name string, now time.Duration) {
+		n := y.enter("boot", now, time.Minute)
+		kept = append(kept, name)
+		if gone := y.leave(n, name); gone != "" {
+			kept = slices.DeleteFunc(kept, func(s string) bool { return s == gone })
+		}
+	}
+	crash("a", 10*time.Second)
+	crash("b", 20*time.Second)
+	crash("c", 30*time.Second)
+	if want := []string{"a", "c"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
+	}
+	if y.Count != 3 {
+		t.Errorf("count %d", y.Count)
+	}
+	crash("d", 70*time.Second) // another window
+	crash("e", 71*time.Second)
+	crash("f", 72*time.Second)
+	if want := []string{"a", "c", "d", "f"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
+	}
+	if n := y.enter("other boot", 73*time.Second, time.Minute); n != 1 {
+		t.Errorf("after a boot: number %d", n)
+	}
+	if n := y.enter("other boot", time.Second, time.Minute); n != 1 {
+		t.Errorf("a time before the first: number %d", n)
+	}
+}
+
+func TestParseTally(t *testing.T) {
+	want := tally{Boot: "b", Since: 5 * time.Second, Count: 7, Last: "web_1_20260301T000000Z"}
+	if got, err := parseTally(want.append(nil)); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, text := range []string{"", "x", `{"count":-1}`, `{"last":"../x"}`, `{"count":"1"}`, `{"count":1,"count":2}`} {
+		if got, err := parseTally([]byte(text)); err == nil {
+			t.Errorf("%q passes for %+v", text, got)
+		}
+	}
+}
+
+func FuzzParseTally(f *testing.F) {
+	f.Add([]byte(`{"boot":"b","since_bt_ms":5,"count":7,"last":"w"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		y, err := parseTally(text)
+		if err != nil {
+			return
+		}
+		if again, err := parseTally(y.append(nil)); err != nil || again != y {
+			t.Errorf("%+v is read back as %+v, %v", y, again, err)
+		}
+	})
+}
+
+// Many at once: all are counted, the first and the newest are saved, and one
+// at a time.
+func TestTurns(t *testing.T) {
+	dir := spoolDir(t)
+	const crashes = 60
+	now := func() time.Duration { return time.Second }
+	first, mine, err := take(dir, "web_0.crashes", "boot", time.Minute, now)
+	if err != nil || !mine || first.number != 1 {
+		t.Fatalf("first: %+v, %v, %v", first, mine, err)
+	}
+	var saving, saved, counted atomic.Int64
+	var last atomic.Int64
+	var all sync.WaitGroup
+	for range crashes {
+		all.Go(func() {
+			turn, mine, err := take(dir, "web_0.crashes", "boot", time.Minute, now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !mine {
+				counted.Add(1)
+				return
+			}
+			if saving.Add(1) != 1 {
+				t.Error("two are saved at once")
+			}
+			saved.Add(1)
+			last.Store(turn.number)
+			saving.Add(-1)
+			if _, err := turn.done("base"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	// All have entered when the count says so; then the first lets go.
+	for entered := int64(0); entered < crashes+1; {
+		if err := first.update(func(y *tally) { entered = y.Count }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := first.done("first"); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	if saved.Load() != 1 || counted.Load() != crashes-1 || last.Load() != crashes+1 {
+		t.Errorf("%d saved, the last is number %d, %d counted only", saved.Load(), last.Load(), counted.Load())
+	}
+}
+
+// What is not a tally is begun anew, whatever lies there.
+func TestTurnOverGarbage(t *testing.T) {
+	dir := spoolDir(t)
+	if err := dir.Create("web_0.crashes", []byte("garbage, and more of it than a tally is long: "+string(make([]byte, 500))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	turn, mine, err := take(dir, "web_0.crashes", "boot", time.Minute, func() time.Duration { return 0 })
+	if err != nil || !mine || turn.number != 1 {
+		t.Fatalf("%+v, %v, %v", turn, mine, err)
+	}
+	b, _, err := dir.Read("web_0.crashes", 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if y, err := parseTally(b); err != nil || y.Count != 1 {
+		t.Errorf("%+v, %v", y, err)
+	}
+}
