@@ -94,7 +94,7 @@ func examine(e *Event, n *notes) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{process: p, living: e.PID}
+	s := &subject{process: p, living: someThread(e.PID)}
 	if err := s.open(e, n); err != nil {
 		s.close()
 		return nil, err
@@ -119,9 +119,6 @@ func (s *subject) open(e *Event, n *notes) (err error) {
 	if s.status, err = procfs.ReadStatus(e.PID); err != nil {
 		return err
 	}
-	if s.stat.State == 'Z' {
-		s.living = someThread(e.PID)
-	}
 	if s.remains, err = capture.OpenRemains(s.living); err != nil {
 		return err
 	}
@@ -139,7 +136,8 @@ func (s *subject) open(e *Event, n *notes) (err error) {
 // same says whether pid is still the process that it was, in the state that it
 // was announced in.
 func (s *subject) same() error {
-	st, err := procfs.ReadStatus(s.process.PID)
+	// Of a thread that has ended the kernel does not tell.
+	st, err := procfs.ReadTaskStatus(s.process.PID, s.living)
 	if err != nil {
 		return err
 	}
@@ -185,6 +183,8 @@ func (s *subject) owns(uid, gid int) bool {
 	return true
 }
 
+// someThread is the first thread of pid that has not ended: the one that is
+// called like the process may have, before the others.
 func someThread(pid int) int {
 	tids, _ := procfs.Tasks(pid)
 	for _, tid := range tids {

@@ -50,6 +50,7 @@ var needs = []need{
 	{"runit", once(command("chpst", "true"))},
 	{"s6", once(command("s6-setsid", "true"))},
 	{"promtool", once(command("promtool", "--version"))},
+	{"kcore", once(kcore)},
 	{"vm", once(machine("amd64"))},
 	{"vm-arm64", once(machine("arm64"))},
 }
