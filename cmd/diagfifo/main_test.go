@@ -64,6 +64,7 @@ func params(dir string) testscript.Params {
 				_ = sleeper.Wait()
 			})
 			env.Setenv("PID", strconv.Itoa(sleeper.Process.Pid))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each program would linger for a second
 			for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
 				env.Setenv(name, "")
 			}
