@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/gate"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
@@ -23,10 +24,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"hbwatch": main})
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { scripts(t, "testdata") }
+
+// The full disk and the device are real, so they need a mount and root.
+func TestRootScripts(t *testing.T) {
+	gate.Need(t, "root", "tmpfs")
+	scripts(t, "testdata/root")
+}
+
+func scripts(t *testing.T, dir string) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			// A run directory is its owner's alone, whatever the umask.
 			return os.Chmod(env.WorkDir, 0o755)

@@ -280,3 +280,21 @@ func TestIdle(t *testing.T) {
 	}
 	s.expect("a unknown>alive beat")
 }
+
+// TestTenYears: an interval of years is no licence to be silent for as long.
+func TestTenYears(t *testing.T) {
+	for _, ttl := range []int64{0, 315_360_000_000} {
+		s := begin(t, nil, func(s *sim) {
+			s.beat("a", func(r *heartbeat.Record) { r.IntervalMS, r.TTLMS = 315_360_000_000, ttl })
+		})
+		s.log()
+		longest := 10 * time.Minute // TimeoutMax
+		if ttl > 0 {
+			longest = time.Hour // TTLMax
+		}
+		s.run(longest + 10*time.Second)
+		if s.state("a") != Dead {
+			t.Errorf("ttl %d: %v after %v", ttl, s.state("a"), longest)
+		}
+	}
+}

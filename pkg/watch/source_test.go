@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,5 +150,39 @@ func TestMovedFile(t *testing.T) {
 	w.later(t, func() bool { return w.core.entries[0].source == 1 && !w.core.entries[0].missing })
 	if w.core.entries[0].state != Alive {
 		t.Errorf("%+v", w.core.entries[0])
+	}
+}
+
+// TestBogusNames: a million of them cost no more memory than a few, and one line.
+func TestBogusNames(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hb")
+	directory(t, dir, 0o755)
+	var log journal
+	all, err := openSources([]string{dir}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all[0].dir.Close()
+	cost := func(upTo int) float64 {
+		t.Helper()
+		for i := all[0].bogus; i < upTo; i++ {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("no id %d.hb", i)), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return testing.AllocsPerRun(1, func() {
+			names, err := all[0].list(&log, func(string, bool) bool { return false })
+			if err != nil || len(names) != 0 {
+				t.Fatalf("%d names, %v", len(names), err)
+			}
+		})
+	}
+	few, many := cost(100), cost(5000)
+	if many > few+20 {
+		t.Errorf("%.0f allocations for 5000 bogus names, %.0f for 100", many, few)
+	}
+	want := []string{dir + ": some names are no ids with .hb: ignored", dir + ": some names are no ids with .hb: ignored"}
+	if got := log.lines; !slices.Equal(got, want) {
+		t.Errorf("said %q", got)
 	}
 }
