@@ -102,7 +102,7 @@ func (k *keeping) take(pid int) error {
 	var used []int
 	for _, th := range k.threads {
 		if sp, ok := unwind.StackPointer(machine, th.regs[0]); ok {
-			start, end := stackRange(k.maps, sp, k.total)
+			start, end, _ := stackRange(k.maps, sp, k.total)
 			used = append(used, int(end-start))
 		}
 	}

@@ -19,9 +19,11 @@ const (
 
 	// A stack that lies in a heap, as that of a goroutine, has no end that could be
 	// seen: the mapping is large, and more of it is above than a stack would use.
+	// A little is copied, and more where the frame pointers say so.
 	heapSize  = 16 << 20
 	stackUsed = 1 << 20
-	heapStack = 64 << 10
+	heapStack = 8 << 10
+	heapMore  = 64 << 10
 
 	mapsLimit = 32 << 20 // bytes of text; 65530 mappings have about 6 MB
 
@@ -115,28 +117,35 @@ func (snap *Snapshot) take(pid int, m *moment, a *arena) error {
 func copyStack(mem io.ReaderAt, maps []procfs.Mapping, regs []byte, limit int, a *arena) (pieces []unwind.Piece) {
 	sp, ok := unwind.StackPointer(machine, regs)
 	for ok && len(pieces) < 2 {
-		start, end := stackRange(maps, sp, limit)
-		p := unwind.Piece{Base: start, Bytes: a.take(int(end - start))}
-		n, _ := mem.ReadAt(p.Bytes, int64(start))
-		p.Bytes = p.Bytes[:n]
+		start, end, heap := stackRange(maps, sp, limit)
+		p := copyPiece(mem, start, end, a)
+		if heap && unwind.Continues(machine, regs, p) {
+			p = copyPiece(mem, start, start+min(heapMore, uint64(limit)), a)
+		}
 		pieces = append(pieces, p)
 		sp, ok = unwind.Interrupted(machine, p)
 	}
 	return pieces
 }
 
+func copyPiece(mem io.ReaderAt, start, end uint64, a *arena) unwind.Piece {
+	b := a.take(int(end - start))
+	n, _ := mem.ReadAt(b, int64(start))
+	return unwind.Piece{Base: start, Bytes: b[:n]}
+}
+
 // stackRange is the used part of the stack with the stack pointer sp, empty if
-// that points nowhere.
-func stackRange(maps []procfs.Mapping, sp uint64, limit int) (start, end uint64) {
+// that points nowhere; of one in a heap it is a beginning.
+func stackRange(maps []procfs.Mapping, sp uint64, limit int) (start, end uint64, heap bool) {
 	m := mappingAt(maps, sp)
 	if m == nil || m.Perm[0] != 'r' {
-		return 0, 0
+		return 0, 0, false
 	}
 	start = max(m.Start, sp-min(sp, redZone)) &^ 7
-	if m.Size() > heapSize && m.End-start > stackUsed && m.Name != "[stack]" {
+	if heap = m.Size() > heapSize && m.End-start > stackUsed && m.Name != "[stack]"; heap {
 		limit = min(limit, heapStack)
 	}
-	return start, min(m.End, start+uint64(limit))
+	return start, min(m.End, start+uint64(limit)), heap
 }
 
 func mappingAt(maps []procfs.Mapping, addr uint64) *procfs.Mapping {

@@ -301,3 +301,17 @@ func FuzzParseSyscall(f *testing.F) {
 	f.Add([]byte("232 0x1 0x2 0x3 0x4 0x5 0x6 0x7 0x8"))
 	f.Fuzz(func(t *testing.T, b []byte) { ParseSyscall(b) })
 }
+
+func TestComm(t *testing.T) {
+	pid := os.Getpid()
+	st, err := ReadTaskStat(pid, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Comm(pid, pid); err != nil || got != st.Comm {
+		t.Errorf("%q, %v, want %q", got, err, st.Comm)
+	}
+	if _, err := Comm(pid, 1<<30); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such thread: %v", err)
+	}
+}

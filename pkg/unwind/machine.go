@@ -113,6 +113,29 @@ func Interrupted(machineID uint16, stack Piece) (sp uint64, found bool) {
 	return 0, false
 }
 
+// Continues says whether the chain of frame pointers leads out of a copy of a
+// stack, further up: more of it has to be copied. Where there is no such chain the
+// answer may be either.
+func Continues(machineID uint16, regs []byte, stack Piece) bool {
+	m := machines[machineID]
+	if m == nil {
+		return false
+	}
+	r, ok := m.registers(regs)
+	for fp := r.v[m.fp]; ok && fp >= stack.Base; {
+		at := fp - stack.Base
+		if at+8 > uint64(len(stack.Bytes)) {
+			return true
+		}
+		next := le.Uint64(stack.Bytes[at:])
+		if next <= fp {
+			return false
+		}
+		fp = next
+	}
+	return false
+}
+
 // sigreturn leaves the code that a signal handler returns to.
 func (w *walk) sigreturn() bool {
 	m := w.machine

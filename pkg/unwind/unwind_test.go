@@ -148,6 +148,15 @@ func TestSigreturn(t *testing.T) {
 	}
 }
 
+func TestContinues(t *testing.T) {
+	stack := Piece{stackAt, words(0, stackAt+24, 0, stackAt+64, 0)}
+	for fp, want := range map[uint64]bool{0: false, stackAt: false, stackAt + 8: true, stackAt + 24: true, stackAt + 39: true, stackAt + 32: false, stackAt + 400: true, ^uint64(7): true} {
+		if got := Continues(arm64.id, regs(arm64, 0, map[int]uint64{29: fp}), stack); got != want {
+			t.Errorf("from %x: %v", fp, got)
+		}
+	}
+}
+
 func TestLinkRegister(t *testing.T) {
 	// f keeps its return address in x30, g has saved x29 and x30 at the bottom of 16 bytes.
 	b := frames("", 30, []byte{0x0c, 31, 0}, textAt, 0x10, nil)
