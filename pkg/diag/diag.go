@@ -193,10 +193,6 @@ func (d *Diag) Close() error {
 	return d.err
 }
 
-// Done is closed when the directory is served no more: after Close, the verb
-// quit, or because it was removed.
-func (d *Diag) Done() <-chan struct{} { return d.over }
-
 // remove takes away what the server leaves for the next one.
 func (d *Diag) remove() error {
 	err := control.Clear(d.dir)

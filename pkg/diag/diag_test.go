@@ -311,7 +311,7 @@ func TestCloseRemoves(t *testing.T) {
 	if line, _ := again.ask(true, "quit"); !strings.Contains(line, " ok") {
 		t.Errorf("quit: %q", line)
 	}
-	<-again.Done()
+	until(t, "its end", func() bool { _, err := os.Stat(given + "/lock"); return errors.Is(err, os.ErrNotExist) })
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -260,6 +261,42 @@ func TestCloseLeavesOthers(t *testing.T) {
 	}
 	if healed, err := l.Heal(); healed || err != nil {
 		t.Errorf("after Close: healed %v, %v", healed, err)
+	}
+}
+
+// TestUnlock: of those who lock at the same time as others remove the lock, one
+// has it.
+func TestUnlock(t *testing.T) {
+	d := open(t)
+	var holders, taken atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 500 {
+				f, err := Lock(d)
+				if errors.Is(err, ErrServed) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d hold the lock", n)
+				}
+				taken.Add(1)
+				holders.Add(-1)
+				err = Unlock(d)
+				f.Close()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if names, err := d.Names(); err != nil || len(names) != 0 || taken.Load() == 0 {
+		t.Errorf("left %q %v; taken %d times", names, err, taken.Load())
 	}
 }
 
