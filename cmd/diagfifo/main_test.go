@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"vigil/pkg/cli"
 	"vigil/pkg/control"
+	"vigil/pkg/explain"
 	"vigil/pkg/gate"
 	"vigil/pkg/socket"
 )
@@ -178,6 +181,34 @@ func TestPageVerbs(t *testing.T) {
 		listed = append(listed, m[1])
 	}
 	same(t, "codes", codes, listed)
+}
+
+// TestPageDump holds the members of a dump to those on the page, both ways.
+func TestPageDump(t *testing.T) {
+	text, err := os.ReadFile("diagfifo.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), ".Bd -literal\nschema ")
+	list, _, _ = strings.Cut("schema "+list, "\n.Ed")
+	var told []string
+	for line := range strings.Lines(list) {
+		words, _, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		told = append(told, strings.Split(words, ", ")...)
+	}
+	target, err := explain.ByPID(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump, _, err := (&explain.Process{ID: "svc", Target: target}).Dump(nil, explain.Extent{Smaps: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]any
+	if err := json.Unmarshal(dump, &members); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "members of a dump", slices.Collect(maps.Keys(members)), told)
 }
 
 func same(t *testing.T, what string, program, manual []string) {

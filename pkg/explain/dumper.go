@@ -243,6 +243,7 @@ func (d *dumper) files() (truncated bool) {
 		d.num("process.unix.file_descriptor.count", 0, err)
 	}
 	if err != nil {
+		w.Null("file_descriptor.kinds")
 		w.Null("file_descriptors")
 		return false
 	}

@@ -106,6 +106,8 @@ func (k *Captures) core(c control.Call) (control.Reply, error) {
 		return []string{"-q", "-o", name, strconv.Itoa(pid)}
 	})
 	if err != nil {
+		// It may be the core of another process, which has the number now.
+		_ = os.Remove(name)
 		return r, err
 	}
 	r.Add("file", name)

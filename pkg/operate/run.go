@@ -46,7 +46,7 @@ func (p *Programs) Verbs() []control.Verb {
 	return []control.Verb{{
 		Name: "run", Admin: true, Slow: true, Limit: runLimit + 5*time.Second, Run: p.run,
 		Keys: []control.Key{{Name: "name", Hint: "NAME", Required: true}},
-		Help: "run a program of " + p.path + " and tell what it prints",
+		Help: "run a program of " + cli.Escape(p.path) + " and tell what it prints",
 	}}
 }
 
