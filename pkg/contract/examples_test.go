@@ -77,6 +77,7 @@ func TestExampleC(t *testing.T) {
 		}
 	}
 	p := c.selfdump("worker0", c.in("selfdump"))
+	c.asked(p.Pid)
 	// A directory in the way is no end of it.
 	c.until("a directory in its place", func() bool {
 		_ = os.Remove(c.in("state")) // the last dump may still come
@@ -94,6 +95,19 @@ func TestExampleC(t *testing.T) {
 	if got := run(t, nil, c.in("selfdump"), strings.Repeat("x", 5000)); got.code != 111 {
 		t.Errorf("with a long one: %+v", got)
 	}
+}
+
+// asked lets diagfifo send the signal: it does so only to who catches it.
+func (c *chain) asked(pid int) {
+	c.Helper()
+	c.background("diagfifo", "diagfifo", "-pid", strconv.Itoa(pid), "-signals", "USR1", c.in("ctl/example"))
+	c.until("diagfifo", func() bool { _, err := os.Stat(c.in("ctl/example/ctl.admin")); return err == nil })
+	c.until("its last dump", func() bool { return os.Remove(c.in("state")) != nil })
+	got := run(c.T, nil, filepath.Join(c.tree, "dist/diagfifo"), "send", "-admin", c.in("ctl/example"), "signal", "name=USR1")
+	if got.code != 0 {
+		c.Errorf("signal: %+v", got)
+	}
+	c.until("the state", func() bool { return strings.HasSuffix(c.text("state"), "\nend\n") })
 }
 
 func TestExamplePython(t *testing.T) {
