@@ -76,7 +76,7 @@ type Server struct {
 	doors []*door
 	group int // 0 for none
 
-	parlour *parlour // nil for no socket
+	connections *connections // nil for no socket
 
 	quit    chan struct{} // holds a token once the verb quit was answered
 	running []atomic.Bool // the slow ones of verbs
@@ -206,8 +206,8 @@ func (s *Server) Close() error {
 		faults = append(faults, d.Close())
 	}
 	s.doors = nil
-	if s.parlour != nil {
-		faults = append(faults, s.parlour.Close())
+	if s.connections != nil {
+		faults = append(faults, s.connections.Close())
 	}
 	if s.fifos != nil {
 		_ = s.fifos.Close()
@@ -242,7 +242,7 @@ func (s *Server) Serve(done <-chan struct{}) error {
 			broken <- d.Serve(func(line []byte, fault fifo.Fault) { s.take(&d.origin, line, fault) })
 		}()
 	}
-	if s.parlour != nil {
+	if s.connections != nil {
 		s.wg.Add(1)
 		go func() {
 			defer s.wg.Done()
@@ -254,9 +254,9 @@ func (s *Server) Serve(done <-chan struct{}) error {
 	for _, d := range s.doors {
 		err = errors.Join(err, d.Close())
 	}
-	if s.parlour != nil {
-		err = errors.Join(err, s.parlour.Close())
-		s.parlour.end()
+	if s.connections != nil {
+		err = errors.Join(err, s.connections.Close())
+		s.connections.end()
 	}
 	s.setServing(false)
 	s.wg.Wait() // they write into the directory

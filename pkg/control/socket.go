@@ -13,25 +13,25 @@ import (
 const (
 	socketName = "s"
 
-	talksMax   = 32               // at a time, of administrators and of others
-	talkIdle   = 10 * time.Minute // a client may be silent
-	partIdle   = time.Second      // within a line
-	talkUnread = 2 * time.Second  // an answer may lie there unread
-	acceptWait = time.Second      // after a failure, such as too many descriptors
+	connectionsMax = 32               // at a time, of administrators and of others
+	connectionIdle = 10 * time.Minute // a client may be silent
+	partIdle       = time.Second      // within a line
+	answerUnread   = 2 * time.Second  // an answer may lie there unread
+	acceptWait     = time.Second      // after a failure, such as too many descriptors
 )
 
-// parlour is the socket with those who talk there.
-type parlour struct {
+// connections is the socket with those who talk there.
+type connections struct {
 	*socket.Listener
 	buckets map[bool]*bucket // of administrators: true
 
 	mu    sync.Mutex
 	count map[bool]int
-	talks map[*talk]bool
+	open  map[*connection]bool
 }
 
-// talk is one connection.
-type talk struct {
+// connection is one client.
+type connection struct {
 	conn    *os.File
 	admin   bool
 	writing sync.Mutex
@@ -52,8 +52,8 @@ func (s *Server) openSocket(c Config) error {
 	if err != nil {
 		return err
 	}
-	s.parlour = &parlour{
-		Listener: l, count: map[bool]int{}, talks: map[*talk]bool{},
+	s.connections = &connections{
+		Listener: l, count: map[bool]int{}, open: map[*connection]bool{},
 		buckets: map[bool]*bucket{false: newBucket(c.Rate, s.born), true: newBucket(c.Rate, s.born)},
 	}
 	return nil
@@ -61,9 +61,9 @@ func (s *Server) openSocket(c Config) error {
 
 // serveSocket runs until the end of the server.
 func (s *Server) serveSocket() {
-	p := s.parlour
+	all := s.connections
 	for {
-		conn, uid, err := p.Accept()
+		conn, uid, err := all.Accept()
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
@@ -76,8 +76,8 @@ func (s *Server) serveSocket() {
 			}
 			continue
 		}
-		t := &talk{conn: conn, admin: uid == 0 || uid == os.Geteuid()}
-		if !p.enter(t, s.over) {
+		t := &connection{conn: conn, admin: uid == 0 || uid == os.Geteuid()}
+		if !all.enter(t, s.over) {
 			_ = s.say(t, AppendReply(nil, "", Reply{}, Refuse(Busy, "too many connections")))
 			_ = conn.Close()
 			continue
@@ -87,55 +87,55 @@ func (s *Server) serveSocket() {
 			defer s.wg.Done()
 			s.listen(t)
 			t.pending.Wait()
-			p.leave(t)
+			all.leave(t)
 		}()
 	}
 }
 
-// enter admits a talk. Those who may only read cannot take the place of
+// enter admits a connection. Those who may only read cannot take the place of
 // administrators.
-func (p *parlour) enter(t *talk, over <-chan struct{}) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (c *connections) enter(t *connection, over <-chan struct{}) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	select {
 	case <-over:
 		return false
 	default:
 	}
-	if p.count[t.admin] >= talksMax {
+	if c.count[t.admin] >= connectionsMax {
 		return false
 	}
-	p.count[t.admin]++
-	p.talks[t] = true
+	c.count[t.admin]++
+	c.open[t] = true
 	return true
 }
 
-func (p *parlour) leave(t *talk) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.count[t.admin]--
-	delete(p.talks, t)
+func (c *connections) leave(t *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count[t.admin]--
+	delete(c.open, t)
 	_ = t.conn.Close()
 }
 
 // end lets nobody say more; answers that are under way are finished.
-func (p *parlour) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for t := range p.talks {
+func (c *connections) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for t := range c.open {
 		_ = t.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// listen takes the lines of a talk until its end.
-func (s *Server) listen(t *talk) {
-	from := &origin{admin: t.admin, bucket: s.parlour.buckets[t.admin], pending: &t.pending}
+// listen takes the lines of a connection until its end.
+func (s *Server) listen(t *connection) {
+	from := &origin{admin: t.admin, bucket: s.connections.buckets[t.admin], pending: &t.pending}
 	from.write = func(text []byte) { s.delivered(s.say(t, text)) }
 	handle := func(line []byte, fault fifo.Fault) { s.take(from, line, fault) }
 	var lines fifo.Framer
 	buf := make([]byte, fifo.MaxLine)
 	for {
-		wait := talkIdle
+		wait := connectionIdle
 		if lines.Pending() {
 			wait = partIdle
 		}
@@ -159,10 +159,10 @@ func (s *Server) listen(t *talk) {
 
 // say writes an answer, in one piece among those of other commands. A client
 // that does not read is hung up on.
-func (s *Server) say(t *talk, text []byte) error {
+func (s *Server) say(t *connection, text []byte) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	_ = t.conn.SetWriteDeadline(time.Now().Add(talkUnread))
+	_ = t.conn.SetWriteDeadline(time.Now().Add(answerUnread))
 	_, err := t.conn.Write(text)
 	if err != nil {
 		// What would follow could not be told from the rest of this one.

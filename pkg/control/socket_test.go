@@ -159,7 +159,7 @@ func TestSocketRate(t *testing.T) {
 func TestSocketMany(t *testing.T) {
 	b := withSocket(t, 0)
 	var conns []*os.File
-	for i := range talksMax {
+	for i := range connectionsMax {
 		conn, r := b.dial(t)
 		say(t, conn, fmt.Sprintf("@%d ping\n", i))
 		line(t, r)

@@ -76,8 +76,8 @@ func (s *Server) add(w *fifo.Watcher) error {
 			return err
 		}
 	}
-	if s.parlour != nil {
-		return w.AddPath(s.parlour.Watched())
+	if s.connections != nil {
+		return w.AddPath(s.connections.Watched())
 	}
 	return nil
 }
@@ -93,8 +93,8 @@ func (s *Server) heal() (again bool) {
 		s.complain("heal", err)
 		again = again || healed || err != nil
 	}
-	if s.parlour != nil {
-		healed, err := s.parlour.Heal()
+	if s.connections != nil {
+		healed, err := s.connections.Heal()
 		if healed {
 			s.log.Warn(s.dir.Path() + ": the socket was removed or replaced: made anew")
 		}

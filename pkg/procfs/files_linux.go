@@ -139,7 +139,8 @@ type IO struct {
 // ReadIO reads how much pid has read and written. It needs the rights to trace
 // the target.
 func ReadIO(pid int) (IO, error) {
-	b, err := readWhole(pid, "io", maxSmall)
+	// An exec that is under way holds what this waits for.
+	b, _, err := readLocked(pid, "io", maxSmall, lockLimit)
 	if err != nil {
 		return IO{}, err
 	}
@@ -169,7 +170,8 @@ func parseIO(b []byte) (io IO) {
 // that of the first hierarchy; empty where there are none. It is seen from the
 // cgroup namespace of the reader.
 func Cgroup(pid int) (string, error) {
-	b, err := readWhole(pid, "cgroup", maxSmall)
+	// One lock for all control groups of the machine, which may be long busy.
+	b, _, err := readLocked(pid, "cgroup", maxSmall, lockLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, serr := os.Lstat(path(pid, "stat")); serr == nil {
 			return "", nil // no control groups in this kernel
