@@ -99,6 +99,9 @@ func (f fakeFile) parts() []*part {
 		symtab = append(symtab, words(s.value, s.size)...)
 		strtab = append(append(strtab, s.name...), 0)
 	}
+	if len(f.symbols) == 0 {
+		symtab = nil
+	}
 	var note []byte
 	if f.buildID != nil {
 		note = append(note, 4, 0, 0, 0, byte(len(f.buildID)), 0, 0, 0, ntBuildID, 0, 0, 0, 'G', 'N', 'U', 0)

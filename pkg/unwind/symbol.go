@@ -118,7 +118,26 @@ func (im *image) symbolTables(modules Modules) (out []tableOf) {
 	if im.dynsym.symbols.size > 0 {
 		out = append(out, tableOf{im, im.dynsym})
 	}
+	if len(out) == 0 || out[0].image == im && im.symtab.symbols.size == 0 { // the dynamic symbols at best
+		if d := im.unpacked(); d != nil {
+			out = append(out, tableOf{d, d.symtab})
+		}
+	}
 	return out
+}
+
+// unpacked is the file in .gnu_debugdata, which has the functions that are not
+// among the dynamic symbols.
+func (im *image) unpacked() *image {
+	s := im.debugdata
+	if s.size == 0 || s.size > maxPacked {
+		return nil
+	}
+	b, ok := unxz(im.read(s.offset, s.size), im.w)
+	if !ok {
+		return nil
+	}
+	return openImage(im.w, bytes.NewReader(b), int64(len(b)))
 }
 
 // each visits the symbols of a table that name a place in the file's code.
