@@ -51,6 +51,7 @@ var needs = []need{
 	{"s6", once(command("s6-setsid", "true"))},
 	{"promtool", once(command("promtool", "--version"))},
 	{"kcore", once(kcore)},
+	{"systemd", once(systemd)},
 	{"vm", once(machine("amd64"))},
 	{"vm-arm64", once(machine("arm64"))},
 }

@@ -117,6 +117,18 @@ func machine(arch string) func() error {
 	return func() error { return vmtest.Probe(arch) }
 }
 
+// systemd asks for what a systemd in namespaces of its own needs.
+func systemd() error {
+	if err := root(); err != nil {
+		return err
+	}
+	if err := try("/lib/systemd/systemd", "--version"); err != nil {
+		return err
+	}
+	return try("unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "--mount-proc", "--kill-child",
+		"mount", "-t", "tmpfs", "run", "/run")
+}
+
 func command(argv ...string) func() error {
 	return func() error { return try(argv...) }
 }

@@ -41,6 +41,9 @@ const consoleFD = 3
 func (m *Machine) command(k *Kernel, initrd, token string) []string {
 	e := emulators[m.Arch]
 	line := "console=" + e.console + " panic=-1 quiet vigil.vm=" + token + " " + e.append
+	for _, word := range m.Append {
+		line += " " + word
+	}
 	if m.Disk {
 		line += " memmap=16M!128M"
 	}

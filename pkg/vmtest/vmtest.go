@@ -57,6 +57,8 @@ type Machine struct {
 	Modules []string
 	// Qemu are more arguments, as for a device.
 	Qemu []string
+	// Append are more words for the kernel's command line.
+	Append []string
 	// Memory is in MB; 0 is 256.
 	Memory int
 	// Shift sets how fast the processor is: an instruction takes 2^Shift ns of
