@@ -61,11 +61,15 @@ in_seconds() {
 }
 
 # locate: the run directory into $run, that for what has to last into $spool. A
-# hook has no HOME, hence the look into the list of users.
+# hook has no HOME; hence the look at the heartbeat it is about, and into the
+# list of users.
 locate() {
 	uid=$(id -u)
 	if [ "$uid" -ne 0 ] && [ -z "${HOME:-}" ]; then
 		HOME=$(awk -F: -v uid="$uid" '$3 == uid { print $6; exit }' /etc/passwd)
+		case ${HB_FILE:-} in
+		/*/.vigil/run/hb/*) HOME=${HB_FILE%/.vigil/run/hb/*} ;;
+		esac
 	fi
 	if [ -n "${VIGIL_DIR:-}" ]; then
 		run=$VIGIL_DIR

@@ -107,7 +107,7 @@ func TestDebugStandsBack(t *testing.T) {
 		refused(100, "unexpected argument: gdb", "svc", "gdb")
 		refused(100, "-t 1s: want 10s at least", "-t", "1s", "svc")
 		refused(100, "want a time", "-t", "soon", "svc")
-		refused(111, "hb/other.hb: names no process", "other", "--", "touch", touch)
+		refused(111, "hb/other.hb: no such heartbeat", "other", "--", "touch", touch)
 		refused(111, "no such process", "-p", "9999999", "svc", "--", "touch", touch)
 		refused(111, c.in("none")+": cannot be read", "-p", c.in("none"), "svc", "--", "touch", touch)
 
@@ -208,6 +208,8 @@ func TestDebugWithGdb(t *testing.T) {
 	}
 	c.serve()
 	c.watch("-on-change", hook)
+	c.background("wdping", "wdping", "-device", "none", "-fresh", c.in("hb/svc.hb")+"=2s", "-hold", c.in("hold"))
+	c.until("wdping feeds", func() bool { return strings.Contains(c.text("wdping"), `"event":"feeding"`) })
 	cmd := c.script("vigil-debug", "svc")
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -247,6 +249,9 @@ func TestDebugWithGdb(t *testing.T) {
 	}
 	if hooked := c.text("hooked"); strings.Contains(hooked, "suspect") || strings.Contains(hooked, "dead") {
 		t.Errorf("hook: %q", hooked)
+	}
+	if text := c.text("wdping"); strings.Contains(text, `"event":"starving"`) {
+		t.Errorf("wdping: %s", text)
 	}
 	c.staysStopped()
 }

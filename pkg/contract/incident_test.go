@@ -138,7 +138,7 @@ func TestIncidentIsOneForAllItsEvents(t *testing.T) {
 		step := func(want int, from, to string, flags ...string) {
 			c.Helper()
 			got := c.do(0, c.event(from, to), "vigil-incident", append(flags, "-c", "none", "-k", "4")...)
-			if count += want; len(c.incidents()) != min(count, 4) || (want == 0) != (got.stdout == "") {
+			if count += want; len(c.incidents()) != min(count, 4) || (want == 0) != (got.stderr == "") {
 				c.Errorf("%s -> %s: %q, %d incidents", from, to, c.incidents(), count)
 			}
 		}
@@ -147,7 +147,7 @@ func TestIncidentIsOneForAllItsEvents(t *testing.T) {
 		step(0, "suspect", "dead")
 		step(0, "dead", "alive")
 		step(0, "alive", "suspect")
-		if s := c.summary(c.incidents()[0]); strings.Count(s, " -> ") != 4 || strings.Count(s, "complete") != 1 {
+		if s := c.summary(c.incidents()[0]); strings.Count(s, "(timeout), silent for 1234 ms\n") != 4 || strings.Count(s, "complete") != 1 {
 			c.Errorf("summary:\n%s", s)
 		}
 		c.beat(other)
@@ -208,7 +208,7 @@ func TestIncidentRefuses(t *testing.T) {
 		refused(111, "not trusted", none, "-d", open, "svc")
 		// A process that is none, is no reason to save nothing.
 		got := c.do(0, none, "vigil-incident", "svc")
-		if s := c.summary(strings.TrimSpace(got.stdout)); !strings.Contains(s, "svc, no process\n") {
+		if s := c.summary(filepath.Base(strings.TrimSpace(got.stdout))); !strings.Contains(s, "svc, no process\n") {
 			c.Errorf("summary: %q", s)
 		}
 	})
@@ -223,8 +223,8 @@ func TestIncidentOfAStranger(t *testing.T) {
 		if err := os.Chown(c.in("hb/svc.hb"), 4321, 4321); err != nil {
 			c.Fatal(err)
 		}
-		got := c.do(0, c.event("alive", "dead"), "vigil-incident")
-		dir := "../spool/incident/" + strings.TrimSpace(got.stdout) + "/"
+		c.do(0, c.event("alive", "dead"), "vigil-incident")
+		dir := "../spool/incident/" + c.incidents()[0] + "/"
 		if c.text(dir+"dump.json") != "" || c.text(dir+"last.hb") == "" || !strings.Contains(c.text(dir+"summary.txt"), "no process") {
 			c.Errorf("summary: %s", c.text(dir+"summary.txt"))
 		}
@@ -312,7 +312,7 @@ func TestScriptsNeedOnlyBusybox(t *testing.T) {
 		env := []string{"PATH=" + bare, "HB_ID="}
 		c.serve()
 		got := c.do(0, env, "vigil-incident", "-c", "none", "-k", "1", "svc")
-		if s := c.summary(strings.TrimSpace(got.stdout)); !strings.Contains(s, "dump.json") || !strings.Contains(s, "complete") {
+		if s := c.summary(filepath.Base(strings.TrimSpace(got.stdout))); !strings.Contains(s, "dump.json") || !strings.Contains(s, "complete") {
 			c.Errorf("summary: %s", s)
 		}
 		got = c.do(0, env, "vigil-debug", "-n", "svc", "--", "echo", "{}")
