@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1L << 20)
@@ -16,7 +17,10 @@ __attribute__((noinline)) static void store(volatile int *p) { *p = 42; }
 
 __attribute__((noinline)) static void crash(const char *why)
 {
-	fprintf(stderr, "%s\n", why);
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	fprintf(stderr, "%s %ld%09ld\n", why, (long)now.tv_sec, now.tv_nsec); // date +%s%N tells when it was over
 	store((int *)0x20);
 }
 
@@ -44,6 +48,7 @@ static void *waits(void *barrier)
 	pthread_barrier_wait(barrier);
 	for (;;)
 		pause();
+	return NULL;
 }
 
 static void threads(int n)
@@ -117,6 +122,24 @@ int main(int argc, char **argv)
 		for (long i = 0; i < 64 * MIB; i += 4096) // here and there
 			memset(p + i * 100, 7, 4096);
 		crash("sparse");
+	}
+	if (strcmp(word, "mixed") == 0) { // a quarter each of zeroes, text, pointers, noise
+		long size = atol(argv[2]) * MIB, quarter = size / 4;
+		char *p = fill(size, 0);
+		unsigned long noise = 88172645463325252UL;
+
+		memset(p, 0, quarter);
+		for (long i = quarter; i < 2 * quarter; i += 32)
+			memcpy(p + i, "GET /index.html HTTP/1.1 200 OK\n", 32);
+		for (long i = 2 * quarter; i < 3 * quarter; i += 8)
+			*(char **)(p + i) = p + i * 7 % size;
+		for (long i = 3 * quarter; i < size; i += 8) {
+			noise ^= noise << 13;
+			noise ^= noise >> 7;
+			noise ^= noise << 17;
+			*(unsigned long *)(p + i) = noise;
+		}
+		crash("mixed");
 	}
 	if (strcmp(word, "large") == 0) {
 		fill(atol(argv[2]) * MIB, 1);
