@@ -45,7 +45,9 @@ func TestCrashTable(t *testing.T) {
 	for awk, path := range awks(t) {
 		for _, shell := range gate.Shells() {
 			env := []string{"PATH=" + path + os.Getenv("PATH")}
-			table := func(args ...string) result { return run(t, env, append(append(slices.Clone(shell), script), args...)...) }
+			table := func(args ...string) result {
+				return run(t, env, append(append(slices.Clone(shell), script), args...)...)
+			}
 			if got := table(dir); got.code != 0 || got.stderr != "" || got.stdout != header+x+web {
 				t.Errorf("%s, %s: exit status %d\n%s%swant\n%s", shell, awk, got.code, got.stdout, got.stderr, header+x+web)
 			}
