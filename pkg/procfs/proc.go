@@ -21,7 +21,6 @@ package procfs
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -34,9 +33,10 @@ import (
 )
 
 const (
-	maxSmall = 1 << 16   // stat, status, wchan …: a page in practice
-	maxArgs  = 1 << 20   // cmdline: ARG_MAX is 2 MiB by default, a diagnosis needs no more than this
-	maxMaps  = 128 << 20 // smaps of 65530 mappings is about 46 MiB
+	firstRead = 512       // what most files of a thread fit in
+	maxSmall  = 1 << 16   // stat, status, wchan …: a page in practice
+	maxArgs   = 1 << 20   // cmdline: ARG_MAX is 2 MiB by default, a diagnosis needs no more than this
+	maxMaps   = 128 << 20 // smaps of 65530 mappings is about 46 MiB
 
 	// How long a read that takes the target's mmap_lock may last. smaps walks
 	// the page tables: 10 s are enough for a TiB.
@@ -82,27 +82,38 @@ func wrap(pid int, name string, err error) error {
 }
 
 // read returns the whole file, at most limit bytes; cut says that there was more.
+// It works on the bare descriptor: a dump reads thousands of these files, and an
+// os.File costs more than the reading.
 func read(pid int, name string, limit int) (b []byte, cut bool, err error) {
-	f, err := os.Open(path(pid, name))
+	fd, err := retry(func() (int, error) { return syscall.Open(path(pid, name), syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, false, wrap(pid, name, err)
 	}
-	defer f.Close()
-	b = make([]byte, 0, 4096)
+	defer syscall.Close(fd)
+	b = make([]byte, 0, firstRead)
 	for {
 		if len(b) == cap(b) {
-			b = slices.Grow(b, len(b))
+			b = slices.Grow(b, 3*len(b))
 		}
-		n, err := f.Read(b[len(b):min(cap(b), limit+1)])
+		n, err := retry(func() (int, error) { return syscall.Read(fd, b[len(b):min(cap(b), limit+1)]) })
+		if err != nil {
+			return nil, false, wrap(pid, name, err)
+		}
 		b = b[:len(b)+n]
 		if len(b) > limit {
 			return b[:limit], true, nil
 		}
-		if err == io.EOF {
+		if n == 0 {
 			return b, false, nil
 		}
-		if err != nil {
-			return nil, false, wrap(pid, name, err)
+	}
+}
+
+// retry repeats a system call that a signal has interrupted.
+func retry(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != syscall.EINTR {
+			return n, err
 		}
 	}
 }
