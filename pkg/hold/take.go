@@ -36,18 +36,22 @@ func Take(d *rundir.Dir, id, by, reason string, ttl time.Duration) (Lease, error
 	if err := l.check(1, id); err != nil {
 		return Lease{}, err
 	}
+	d.Sweep(time.Now())
 	err = locked(d, func() error {
 		old, err := read(d, id)
 		if err == nil && old.Boot == boot && old.UntilMS > now {
 			return &HeldError{old}
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			if err := d.Remove(id + suffix); err != nil {
-				return err
-			}
+		// A shell that takes a hold with ln(1) knows no lock: what has come there since
+		// is not to be lost.
+		err = d.Displace(id+suffix, Append(nil, l), 0o644, func(tmp string) bool {
+			old, err = readAs(d, tmp, id)
+			return err != nil || old.Boot != boot || old.UntilMS <= now
+		})
+		if errors.Is(err, fs.ErrExist) {
+			return &HeldError{old}
 		}
-		// Not a plain write: a shell that takes a hold with ln(1) knows no lock.
-		return d.Create(id+suffix, Append(nil, l), 0o644)
+		return err
 	})
 	return l, err
 }
@@ -145,7 +149,11 @@ func read(d *rundir.Dir, id string) (Lease, error) {
 	if !heartbeat.ValidID(id) {
 		return Lease{}, fmt.Errorf("id %q: want 1 to 64 of A-Za-z0-9._- not starting with . or -", id)
 	}
-	name := id + suffix
+	return readAs(d, id+suffix, id)
+}
+
+// readAs reads a hold on id from a file of any name.
+func readAs(d *rundir.Dir, name, id string) (Lease, error) {
 	b, info, err := d.Read(name, maxSize)
 	switch {
 	case errors.Is(err, rundir.ErrNotRegular), errors.Is(err, rundir.ErrTooLong):

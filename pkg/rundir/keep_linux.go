@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,7 @@ func OpenKeep(path string) (*Keep, error) {
 	k.lock = os.NewFile(uintptr(fd), path+lockSuffix)
 	switch err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err {
 	case nil:
+		dir.Sweep(time.Now())
 		return k, nil
 	case unix.EWOULDBLOCK:
 		err = fmt.Errorf("%s: %w", path, ErrInUse)

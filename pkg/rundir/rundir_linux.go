@@ -223,7 +223,7 @@ func (d *Dir) publishOpen(name string, data []byte, perm fs.FileMode, place func
 		return err
 	}
 	path := d.join(name)
-	tmp := fmt.Sprintf(".tmp.%d.%d.%s", os.Getpid(), serial.Add(1), name)
+	tmp := fmt.Sprintf(tempPrefix+"%d.%d.%s", os.Getpid(), serial.Add(1), name)
 	if len(tmp) > 255 {
 		tmp = tmp[:255]
 	}
