@@ -53,9 +53,7 @@ func run(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	s.Ready = ready.Signal
-	if o.once {
-		o.conditions.Await(env.Done)
-	}
+	o.conditions.Await(env.Done, o.patience())
 	err = s.Run(env.Done)
 	switch {
 	case errors.Is(err, sender.ErrGone):

@@ -69,7 +69,11 @@ func (o *options) sink(s *sender.Sender) error {
 			return err
 		}
 		f.Key, f.Atomic = key, o.atomic
-		s.Record.Seq = f.LastSeq()
+		last := f.Last()
+		s.Record.Seq = last.Seq
+		if s.Relay != nil {
+			s.Relay.Resume(last.Via)
+		}
 		s.Sink = f
 	case o.path == "-":
 		p := heartbeat.Stdout()

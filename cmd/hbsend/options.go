@@ -139,6 +139,16 @@ func (o *options) settle(fs *flag.FlagSet) error {
 	return nil
 }
 
+// patience is how long the first beat waits for the programs of -check: a moment, so
+// that it need not say that nothing is known yet; and for each as long as it may take,
+// where the first beat is the last.
+func (o *options) patience() time.Duration {
+	if o.once {
+		return 24 * time.Hour
+	}
+	return min(time.Second, o.interval)
+}
+
 // record gives the members that stay the same in every beat.
 func (o *options) record() (r heartbeat.Record, err error) {
 	status, err := heartbeat.ParseStatus(o.status)

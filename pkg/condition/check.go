@@ -146,9 +146,13 @@ func (p *checkProbe) answered(_ string, a hook.Answer) {
 	})
 }
 
-// Await asks the programs of -check and waits for their answers, each for its time,
-// or until done is closed: for who looks only once.
-func (s *Set) Await(done <-chan struct{}) {
+// Await asks the programs of -check and waits for their answers: until each has had
+// its time, done is closed, or most is over. Who looks only once, or for the first
+// time, has something to look at then.
+func (s *Set) Await(done <-chan struct{}, most time.Duration) {
+	over := make(chan struct{})
+	limit := time.AfterFunc(most, func() { close(over) })
+	defer limit.Stop()
 	for _, e := range s.entries {
 		p, ok := e.probe.(*checkProbe)
 		if !ok {
@@ -161,6 +165,8 @@ func (s *Set) Await(done <-chan struct{}) {
 		p.look(nil, 0)
 		select {
 		case <-heard:
+		case <-over:
+			return
 		case <-done:
 			return
 		}

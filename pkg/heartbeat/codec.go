@@ -180,6 +180,8 @@ func (p *parse) via(v jsonline.Value) error {
 			via.ID, err = v.Str()
 		case "seq":
 			via.Seq, err = v.Uint()
+		case "start_ms":
+			via.StartMS, err = v.Int()
 		}
 		return named("via "+strconv.Quote(key), err)
 	})

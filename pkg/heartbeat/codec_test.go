@@ -46,7 +46,8 @@ func TestAppendAndParse(t *testing.T) {
 
 func TestVia(t *testing.T) {
 	for want, via := range map[string]Via{
-		`"status":"ok","via":{"id":"far.svc","seq":18446744073709551615},"msg":"x"}`: {"far.svc", 1<<64 - 1},
+		`"status":"ok","via":{"id":"far.svc","seq":18446744073709551615},"msg":"x"}`: {ID: "far.svc", Seq: 1<<64 - 1},
+		`"status":"ok","via":{"seq":7,"start_ms":1763820000000},"msg":"x"}`:          {Seq: 7, StartMS: 1763820000000},
 		`"status":"ok","via":{"seq":0},"msg":"x"}`:                                   {},
 	} {
 		r, err := Parse([]byte(minimal+"\n"), "a")

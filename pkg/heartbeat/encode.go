@@ -45,6 +45,7 @@ func (e *Encoder) Append(dst []byte, r *Record) ([]byte, error) {
 			w.Str("id", r.Via.ID)
 		}
 		w.Uint("seq", r.Via.Seq)
+		optional(w, "start_ms", r.Via.StartMS)
 		w.End()
 	}
 	if r.Msg != "" {

@@ -62,14 +62,15 @@ func nameError(path string) error {
 	return fmt.Errorf("%s: file name: want ID%s with an id of 1 to 64 of A-Za-z0-9._- not starting with . or -", path, Suffix)
 }
 
-// LastSeq is the seq of the record that lies in the file, or 0: a sender that
-// counts on from there is seen to beat by readers that look at seq alone.
-func (h *File) LastSeq() uint64 {
+// Last is the record that lies in the file, or none: a sender that counts on from
+// its seq is seen to beat by readers that look at seq alone, and a relay knows by
+// its via what it has forwarded before.
+func (h *File) Last() Record {
 	r, _, err := Read(h.dir, h.name)
 	if err != nil {
-		return 0
+		return Record{}
 	}
-	return r.Seq
+	return r
 }
 
 // Write makes r the file's record. ErrBusy means that another sender has the

@@ -80,8 +80,9 @@ type Metric struct {
 
 // Via names the beat of another sender that a relay has forwarded.
 type Via struct {
-	ID  string // "" if the beat named none
-	Seq uint64 // 0 if it had none
+	ID      string // "" if the beat named none
+	Seq     uint64 // 0 if it had none
+	StartMS int64  // start_ms of its sender; 0 if it said none
 }
 
 // Record is one heartbeat. Durations and times are whole milliseconds, as in

@@ -53,6 +53,14 @@ func NewRelay(path string, verify func(record []byte) error, log Log) (*Relay, e
 	return r, err
 }
 
+// Resume tells which beat was forwarded last by the relay that was here before; nil
+// for none. What that one has sent on is not sent on again.
+func (r *Relay) Resume(via *heartbeat.Via) {
+	if via != nil && via.StartMS != 0 {
+		r.last = heartbeat.Record{ID: via.ID, Seq: via.Seq, StartMS: via.StartMS}
+	}
+}
+
 // open opens the FIFO for reading and for writing: so it never comes to an end
 // when a writer leaves (fifo(7)).
 func (r *Relay) open() (*os.File, error) {
@@ -172,7 +180,8 @@ func (r *Relay) order(rec *heartbeat.Record) error {
 	if rec.Foreign {
 		return nil
 	}
-	if l := &r.last; rec.Boot == l.Boot && rec.StartMS == l.StartMS && rec.Seq <= l.Seq {
+	// What is known from before a restart of ours has no boot id.
+	if l := &r.last; (rec.Boot == l.Boot || l.Boot == "") && rec.StartMS == l.StartMS && rec.Seq <= l.Seq {
 		return replayed("seq %d, after %d", rec.Seq, l.Seq)
 	}
 	age := r.clock.Now().Milliseconds() - rec.BTMS
@@ -195,7 +204,7 @@ func (r *Relay) restamp(rec *heartbeat.Record) heartbeat.Record {
 	if rec.IntervalMS > 0 || rec.TTLMS > 0 {
 		out.IntervalMS, out.TTLMS = rec.IntervalMS, rec.TTLMS
 	}
-	out.Via = &heartbeat.Via{ID: rec.ID, Seq: rec.Seq}
+	out.Via = &heartbeat.Via{ID: rec.ID, Seq: rec.Seq, StartMS: rec.StartMS}
 	return out
 }
 

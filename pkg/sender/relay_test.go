@@ -76,6 +76,7 @@ func TestRelayRestamps(t *testing.T) {
 		want[i].BTMS, want[i].Metrics = 1000500+2000*int64(i), []heartbeat.Metric{{Name: "q", Value: float64(7 + i)}}
 		want[i].TSMS = 1763820000000 + want[i].BTMS
 	}
+	want[0].Via.StartMS, want[1].Via.StartMS = 5, 5
 	want[1].Status, want[1].GapMaxMS, want[2].GapMaxMS = heartbeat.Degraded, 2000, 2000
 	// A foreign beat says less, and is of the id that was seen before.
 	want[2].IntervalMS, want[2].TTLMS, want[2].LateMS, want[2].Msg = 1000, 0, 0, ""

@@ -56,7 +56,7 @@ func (s *service) run(ctx context.Context, dir string) error {
 		return err
 	}
 	defer hb.Close()
-	record, err := identity(hb.LastSeq())
+	record, err := identity(hb.Last().Seq)
 	if err != nil {
 		return err
 	}
