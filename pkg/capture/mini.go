@@ -1,10 +1,10 @@
 package capture
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"vigil/pkg/corefile"
@@ -130,7 +130,8 @@ func (k *keeping) take(pid int) error {
 // share gives the largest limit for which parts of these sizes, cut to it, stay
 // within total; but none is cut below stackFloor.
 func share(sizes []int, total int) int {
-	sorted := slices.Sorted(slices.Values(sizes))
+	sorted := slices.Clone(sizes)
+	slices.Sort(sorted)
 	for i, n := range sorted {
 		rest := len(sorted) - i
 		if n*rest > total {
@@ -197,11 +198,20 @@ func (k *keeping) keepHeaders(mem io.ReaderAt) {
 // them.
 const headerBytes = 1280
 
+// byBase sorts pieces, of two that begin alike the longer first.
+type byBase []unwind.Piece
+
+func (b byBase) Len() int      { return len(b) }
+func (b byBase) Swap(i, j int) { b[i], b[j] = b[j], b[i] }
+func (b byBase) Less(i, j int) bool {
+	return b[i].Base < b[j].Base || b[i].Base == b[j].Base && len(b[i].Bytes) > len(b[j].Bytes)
+}
+
 // segments makes a segment of each piece, cut where a mapping ends. What was not
 // kept is not described, or a debugger would show zeroes there; but for code, which
 // it takes from the files.
 func (k *keeping) segments() (segments []corefile.Segment, parts [][]byte) {
-	slices.SortStableFunc(k.kept, func(a, b unwind.Piece) int { return cmp.Compare(a.Base, b.Base) })
+	sort.Sort(byBase(k.kept))
 	rest := k.kept
 	for _, m := range k.maps {
 		if m.Name == "[vsyscall]" {

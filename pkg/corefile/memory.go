@@ -1,11 +1,11 @@
 package corefile
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -28,9 +28,16 @@ func (c *Core) Memory() *Memory {
 			m.segments = append(m.segments, s)
 		}
 	}
-	slices.SortStableFunc(m.segments, func(a, b Segment) int { return cmp.Compare(a.Address, b.Address) })
+	sort.Sort(byAddress(m.segments))
 	return m
 }
+
+// byAddress sorts segments.
+type byAddress []Segment
+
+func (b byAddress) Len() int           { return len(b) }
+func (b byAddress) Less(i, j int) bool { return b[i].Address < b[j].Address }
+func (b byAddress) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
 
 // ReadAt reads up to the first byte that is not there; n is less than len(p) only
 // with an error.

@@ -1,10 +1,10 @@
 package stacks
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 
 	"vigil/pkg/corefile"
 	"vigil/pkg/unwind"
@@ -98,10 +98,17 @@ func (c *core) note(n corefile.Note) error {
 
 const vdsoName = "[vdso]"
 
+// byStart sorts what a core says of files.
+type byStart []corefile.FileMapping
+
+func (b byStart) Len() int           { return len(b) }
+func (b byStart) Less(i, j int) bool { return b[i].Start < b[j].Start }
+func (b byStart) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+
 // mappings names the segments by the files that lie there. gdb's cores have no
 // segment for what is in a file and was not written to: it may be code.
 func (c *core) mappings(segments []corefile.Segment) []unwind.Mapping {
-	slices.SortFunc(c.files, func(a, b corefile.FileMapping) int { return cmp.Compare(a.Start, b.Start) })
+	sort.Sort(byStart(c.files))
 	covered := make([]bool, len(c.files))
 	maps := make([]unwind.Mapping, 0, len(segments)+len(c.files))
 	for _, s := range segments {

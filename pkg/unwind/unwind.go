@@ -20,6 +20,7 @@ import (
 	"encoding/binary"
 	"io"
 	"slices"
+	"sort"
 )
 
 var le = binary.LittleEndian
@@ -33,6 +34,13 @@ type Mapping struct {
 	Key        string // the same for all mappings of a file; "" for memory without one
 	Name       string // for people
 }
+
+// byStart sorts mappings.
+type byStart []Mapping
+
+func (b byStart) Len() int           { return len(b) }
+func (b byStart) Less(i, j int) bool { return b[i].Start < b[j].Start }
+func (b byStart) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
 
 // Modules gives access to what is mapped. It is asked once for each Key.
 type Modules interface {
@@ -134,12 +142,7 @@ func NewSpace(p Process) (s *Space, ok bool) {
 		return nil, false
 	}
 	maps := p.Maps
-	slices.SortFunc(maps, func(a, b Mapping) int {
-		if a.Start < b.Start {
-			return -1
-		}
-		return 1
-	})
+	sort.Sort(byStart(maps))
 	return &Space{
 		machine: m, maps: maps, modules: p.Modules, code: p.Code, memory: p.Memory, window: newWindow(),
 		opened: map[string]*Module{}, plans: map[uint64]*plan{},
