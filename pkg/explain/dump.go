@@ -25,8 +25,8 @@ type Extent struct {
 	Threads int  // at most so many; 0 for 256
 }
 
-// ParseExtent reads level=, threads= and smaps=; "" is the default.
-func ParseExtent(level, threads, smaps string) (x Extent, err error) {
+// parseExtent reads level=, threads= and smaps=; "" is the default.
+func parseExtent(level, threads, smaps string) (x Extent, err error) {
 	switch level {
 	case "light":
 		x.Light = true
@@ -115,7 +115,7 @@ func (x Extent) level() string {
 
 func (p *Process) dump(c control.Call) (control.Reply, error) {
 	var r control.Reply
-	x, err := ParseExtent(c.Get("level"), c.Get("threads"), c.Get("smaps"))
+	x, err := parseExtent(c.Get("level"), c.Get("threads"), c.Get("smaps"))
 	if err != nil {
 		return r, control.Refuse(control.Usage, "%v", err)
 	}

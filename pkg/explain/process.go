@@ -38,7 +38,7 @@ func (p *Process) Verbs() []control.Verb {
 		{Name: "maps", Help: "what it has mapped, the largest first", Slow: true, Run: p.maps},
 		{Name: "limits", Help: "its resource limits, and how much of them is used", Slow: true, Run: p.limits},
 		{
-			Name: "sample", Slow: true, Limit: SpanMax + 10*time.Second, Run: p.sample,
+			Name: "sample", Slow: true, Limit: spanMax + 10*time.Second, Run: p.sample,
 			Keys: []control.Key{{Name: "hz", Hint: "N"}, {Name: "for", Hint: "DURATION"}},
 			Help: "count what its threads do, as folded lines for a flame graph",
 		},

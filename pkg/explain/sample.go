@@ -16,7 +16,7 @@ import (
 
 const (
 	hzDefault, hzMax     = 20, 200
-	spanDefault, SpanMax = 2 * time.Second, 5 * time.Minute
+	spanDefault, spanMax = 2 * time.Second, 5 * time.Minute
 	stacksMax            = 4096 // different lines; what else comes is counted in one
 	rest                 = 3    // of the time at least this many parts in four are not spent looking
 	beyond               = "(others)"
@@ -75,8 +75,8 @@ type Sampling struct {
 	For time.Duration
 }
 
-// ParseSampling reads hz= and for=; "" is the default.
-func ParseSampling(hz, span string) (s Sampling, err error) {
+// parseSampling reads hz= and for=; "" is the default.
+func parseSampling(hz, span string) (s Sampling, err error) {
 	s = Sampling{hzDefault, spanDefault}
 	if hz != "" {
 		if s.Hz, err = strconv.Atoi(hz); err != nil || s.Hz < 1 || s.Hz > hzMax {
@@ -84,15 +84,15 @@ func ParseSampling(hz, span string) (s Sampling, err error) {
 		}
 	}
 	if span != "" {
-		if s.For, err = time.ParseDuration(span); err != nil || s.For <= 0 || s.For > SpanMax {
-			return s, fmt.Errorf("for %s: want a time with a unit, up to %v", span, SpanMax)
+		if s.For, err = time.ParseDuration(span); err != nil || s.For <= 0 || s.For > spanMax {
+			return s, fmt.Errorf("for %s: want a time with a unit, up to %v", span, spanMax)
 		}
 	}
 	return s, nil
 }
 
 func (p *Process) sample(c control.Call) (control.Reply, error) {
-	s, err := ParseSampling(c.Get("hz"), c.Get("for"))
+	s, err := parseSampling(c.Get("hz"), c.Get("for"))
 	if err != nil {
 		return control.Reply{}, control.Refuse(control.Usage, "%v", err)
 	}

@@ -302,7 +302,7 @@ func TestExtent(t *testing.T) {
 		t.Errorf("pss: %v", light["process.memory.proportional"])
 	}
 	for _, words := range [][3]string{{"big", "", ""}, {"", "0", ""}, {"", "5000", ""}, {"", "x", ""}, {"", "", "no"}} {
-		if x, err := ParseExtent(words[0], words[1], words[2]); err == nil {
+		if x, err := parseExtent(words[0], words[1], words[2]); err == nil {
 			t.Errorf("%q: %+v", words, x)
 		}
 	}
