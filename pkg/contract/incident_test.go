@@ -52,6 +52,9 @@ func (c *chain) event(from, to string) []string {
 	return []string{"HB_ID=svc", "HB_FROM=" + from, "HB_TO=" + to, "HB_PID=", "HB_AGE_MS=1234", "HB_FILE=" + c.in("hb/svc.hb"), "HB_REASON=timeout"}
 }
 
+// sleeper is a process of the test's own: there can be one tracer only.
+func (c *chain) sleeper() int { return c.background("sleeper", "/bin/sleep", "100000").Pid }
+
 // beat writes a heartbeat that names a process, without a sender.
 func (c *chain) beat(pid int) {
 	c.Helper()
@@ -132,8 +135,8 @@ func (c *chain) private(dir string) {
 
 func TestIncidentIsOneForAllItsEvents(t *testing.T) {
 	scriptedUnderEveryShell(t, func(c *chain) {
-		other := c.background("service", "/bin/sleep", "100000").Pid
-		c.beat(os.Getpid())
+		other := c.sleeper()
+		c.beat(c.sleeper())
 		count := 0
 		step := func(want int, from, to string, flags ...string) {
 			c.Helper()
@@ -234,7 +237,7 @@ func TestIncidentOfAStranger(t *testing.T) {
 // TestIncidentIsCutShort: told to end, it says how far it came.
 func TestIncidentIsCutShort(t *testing.T) {
 	scriptedUnderEveryShell(t, func(c *chain) {
-		c.beat(os.Getpid())
+		c.beat(c.sleeper())
 		slow := c.in("slow")
 		if err := os.Mkdir(slow, 0o755); err != nil {
 			c.Fatal(err)
@@ -280,10 +283,11 @@ func TestIncidentLeavesRoom(t *testing.T) {
 		head -c 8200000 /dev/zero >"$VIGIL_SPOOL/fill"
 		incident 8
 		free
+		ls "$VIGIL_SPOOL/incident" | wc -l # nothing was given up in vain
 		cat "$VIGIL_SPOOL"/incident/*/summary.txt | tail -n 1
 		ls "$VIGIL_SPOOL"/incident/*`
 	scriptedUnderEveryShell(t, func(c *chain) {
-		c.beat(os.Getpid())
+		c.beat(c.sleeper())
 		incident := strings.Join(append(slices.Clone(c.shell), filepath.Join(c.tree, "scripts/vigil-incident")), " ")
 		cmd := exec.CommandContext(c.Context(), "/bin/sh", "-c", script)
 		cmd.Env = append(c.env, "INCIDENT="+incident, "HB_ID=")
@@ -294,7 +298,7 @@ func TestIncidentLeavesRoom(t *testing.T) {
 		}
 		lines := strings.Split(string(output), "\n")
 		if len(lines) < 8 || lines[1] != "0" || lines[3] != "0" || strings.TrimSpace(lines[4]) != "1" || lines[5] != "1" ||
-			!strings.Contains(string(output), "less than 8 MiB are free: only summary.txt\n111\n") || strings.HasSuffix(lines[len(lines)-2], "dump.json") {
+			!strings.Contains(string(output), "less than 8 MiB are free: only summary.txt\n111\n1\n2\n") || strings.HasSuffix(lines[len(lines)-2], "dump.json") {
 			c.Errorf("%s", output)
 		}
 	})

@@ -230,12 +230,12 @@ func TestProfiles(t *testing.T) {
 func TestVerbsCannotHurt(t *testing.T) {
 	release := make(chan struct{})
 	p := start(t, Config{Verbs: []Verb{
-		{Name: "crash", Help: "h", Run: func(Call) (Reply, error) { var m map[string]int; m["x"] = 1; return Reply{}, nil }},
+		{Name: "crash", Help: "h", Run: func(c Call) (Reply, error) { return Reply{}, errors.New(c.Get("x")[1:]) }},
 		{Name: "hang", Help: "h", Run: func(Call) (Reply, error) { <-release; return Reply{}, nil }},
 		{Name: "fault", Help: "h", Run: func(Call) (Reply, error) { return Reply{}, errors.New("disk: full\n") }},
 		Text("long", "h", func(w io.Writer) error { _, err := io.WriteString(w, strings.Repeat("x", 3<<20)); return err }),
 	}})
-	if line, _ := p.ask(false, "crash"); !strings.Contains(line, "system: crash: panic: assignment to entry in nil map at /") || !strings.Contains(line, "diag_test.go:") {
+	if line, _ := p.ask(false, "crash"); !strings.Contains(line, "system: crash: panic: runtime error: slice bounds out of range [1:0] at /") || !strings.Contains(line, "diag_test.go:") {
 		t.Errorf("crash: %q", line)
 	}
 	if line, _ := p.ask(false, "fault"); !strings.HasPrefix(line, "system: disk: full") {
