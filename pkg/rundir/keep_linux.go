@@ -19,6 +19,7 @@ const lockSuffix = ".lock"
 var ErrInUse = errors.New("another process uses it")
 
 // Keep is a file in which one program at a time keeps over a restart what it knows.
+// Not for concurrent use.
 type Keep struct {
 	dir        *Dir
 	name, path string
@@ -61,8 +62,19 @@ func (k *Keep) Read(limit int) ([]byte, error) {
 	return b, err
 }
 
-// Write replaces it.
-func (k *Keep) Write(b []byte) error { return k.dir.Write(k.name, b, 0o600) }
+// Write replaces it. A directory that was removed and made again is opened and locked
+// anew.
+func (k *Keep) Write(b []byte) error {
+	if k.dir.Gone() {
+		again, err := OpenKeep(k.path)
+		if err != nil {
+			return err
+		}
+		k.Close()
+		*k = *again
+	}
+	return k.dir.Write(k.name, b, 0o600)
+}
 
 // Close gives up the lock. Its file stays: to remove it would let two lock two.
 func (k *Keep) Close() {

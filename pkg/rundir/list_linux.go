@@ -2,6 +2,7 @@ package rundir
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"unsafe"
 
@@ -37,12 +38,14 @@ func (d *Dir) Each(visit func(name string, ino uint64)) error {
 			return nil
 		}
 		for b := buf[:n]; len(b) > direntName; {
-			entry := (*unix.Dirent)(unsafe.Pointer(&b[0]))
-			name, _, _ := bytes.Cut(b[direntName:entry.Reclen], []byte{0})
+			// By bytes: a unix.Dirent is longer than the last entry, and the buffer.
+			ino := binary.NativeEndian.Uint64(b[unsafe.Offsetof(unix.Dirent{}.Ino):])
+			size := binary.NativeEndian.Uint16(b[unsafe.Offsetof(unix.Dirent{}.Reclen):])
+			name, _, _ := bytes.Cut(b[direntName:size], []byte{0})
 			if s := unsafe.String(unsafe.SliceData(name), len(name)); s != "." && s != ".." {
-				visit(s, entry.Ino)
+				visit(s, ino)
 			}
-			b = b[entry.Reclen:]
+			b = b[size:]
 		}
 	}
 }
