@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"hbwatch": main})
+	testscript.Main(m, map[string]func(){"hbwatch": main, "herd": herdMain})
 }
 
 func TestScripts(t *testing.T) { scripts(t, "testdata") }
