@@ -137,6 +137,9 @@ func first(entries []Entry, boot string) bool {
 // crash of our own: then it is disarmed.
 func (r *runner) standDown(info Info, n int) error {
 	reason := fmt.Sprintf("%d resets within %s", n, r.ResetsIn)
+	if n == 1 {
+		reason = fmt.Sprintf("a reset within %s", r.ResetsIn)
+	}
 	e := r.entry(StoodDown, "", reason)
 	if err := r.Ledger.Add(&e); err != nil {
 		return err

@@ -116,7 +116,9 @@ func (l *Ledger) Add(e *Entry) error {
 		err = unix.ENOSPC
 	}
 	if err == nil {
-		err = unix.Fdatasync(l.fd)
+		// Not fdatasync: on an ext2 that the ext4 driver of Linux 6.1 has, that
+		// leaves the new size in memory, and the reset takes the line away.
+		err = unix.Fsync(l.fd)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: ledger: write: %w", l.path, err)
