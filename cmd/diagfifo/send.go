@@ -85,7 +85,7 @@ func patience(verb string, pairs []control.Pair) time.Duration {
 	const most = 5 * time.Second
 	switch verb {
 	case "core", "run", "stacks":
-		return 11 * time.Minute
+		return 12 * time.Minute
 	}
 	span, _ := control.Find(pairs, "for")
 	if d, err := time.ParseDuration(span); err == nil && d > 0 {

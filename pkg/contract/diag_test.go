@@ -2,10 +2,12 @@ package contract
 
 import (
 	"debug/elf"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +27,13 @@ func TestDiagfifoCore(t *testing.T) {
 	if err := os.Mkdir(cores, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// Cores of former days, more than corecap keeps of one program.
+	for day := range 20 {
+		old := fmt.Sprintf("%s/svc_1_202001%02dT000000Z.core", cores, day+1)
+		if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	target, err := serveDiagfifo(t, program, "-cores", cores, filepath.Join(dir, "svc"))
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +42,7 @@ func TestDiagfifoCore(t *testing.T) {
 		return run(t, nil, program, "send", "-admin", "-timeout", "1m", filepath.Join(dir, "svc"), verb)
 	}
 	got := send("core")
-	name := regexp.MustCompile(`^ok pid=` + strconv.Itoa(target) + ` file=(\S+/svc_` + strconv.Itoa(target) + `_\d{8}T\d{6}\.\d{3}Z\.core)\n$`).FindStringSubmatch(got.stdout)
+	name := regexp.MustCompile(`^ok pid=` + strconv.Itoa(target) + ` file=(\S+/svc_` + strconv.Itoa(target) + `_\d{8}T\d{6}Z\.core)\n$`).FindStringSubmatch(got.stdout)
 	if got.code != 0 || name == nil {
 		t.Fatalf("core: %+v", got)
 	}
@@ -44,6 +53,10 @@ func TestDiagfifoCore(t *testing.T) {
 	defer core.Close()
 	if core.Type != elf.ET_CORE || len(core.Progs) < 3 {
 		t.Errorf("%s: type %v, %d segments", name[1], core.Type, len(core.Progs))
+	}
+	left, err := filepath.Glob(cores + "/svc_*.core")
+	if err != nil || len(left) >= 20 || !slices.Contains(left, name[1]) {
+		t.Errorf("not pruned: %q, %v", left, err)
 	}
 	if got := send("core"); got.code != 1 || !strings.Contains(got.stderr, "busy: one core in 10m0s: wait ") {
 		t.Errorf("another one: %+v", got)

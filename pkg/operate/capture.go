@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ const (
 	coreEvery   = 10 * time.Minute // one core in so much time: each may fill a disk
 	coreLimit   = 10 * time.Minute
 	stacksLimit = 30 * time.Second
+	pruneLimit  = time.Minute
 	stacksMost  = 1 << 20
 )
 
@@ -85,7 +87,7 @@ func (k *Captures) Verbs() []control.Verb {
 	}}
 	if k.cores != "" {
 		verbs = append(verbs, control.Verb{
-			Name: "core", Admin: true, Slow: true, Limit: coreLimit + 5*time.Second, Run: k.core,
+			Name: "core", Admin: true, Slow: true, Limit: coreLimit + pruneLimit + 10*time.Second, Run: k.core,
 			Help: "a core of the target, which goes on; one in 10 minutes",
 		})
 	}
@@ -102,7 +104,7 @@ func (k *Captures) core(c control.Call) (control.Reply, error) {
 	}
 	name := ""
 	r, err := k.capture(c, coreLimit, func(pid int) []string {
-		name = k.cores + "/" + explain.FileName(k.ID, pid, time.Now(), ".core")
+		name = k.cores + "/" + coreName(k.ID, pid, time.Now())
 		return []string{"-q", "-o", name, strconv.Itoa(pid)}
 	})
 	if err != nil {
@@ -112,7 +114,26 @@ func (k *Captures) core(c control.Call) (control.Reply, error) {
 	}
 	r.Add("file", name)
 	k.Log.Info("core " + name)
+	k.prune(c.Done)
 	return r, nil
+}
+
+// coreName is how corecap would call it, so that it knows it as one of its own:
+// PROGRAM_PID_TIME, here with the id for the program, and the time in seconds.
+func coreName(id string, pid int, at time.Time) string {
+	return strings.Replace(explain.FileName(id, pid, at.Truncate(time.Second), ".core"), ".000Z", "Z", 1)
+}
+
+// prune has corecap remove what is too much. The core that was asked for is there
+// all the same.
+func (k *Captures) prune(done <-chan struct{}) {
+	res, err := child.Run(done, child.Config{Argv: []string{k.program, "prune", k.cores}, Limit: pruneLimit, Most: errMost})
+	if err == nil && res.Status != 0 {
+		err = fmt.Errorf("exit status %d", res.Status)
+	}
+	if err != nil {
+		k.Log.Warn(fmt.Sprintf("%s: corecap prune: %v", k.cores, told(err, res)))
+	}
 }
 
 // admit counts the attempts, not only the cores: a target that cannot be captured
