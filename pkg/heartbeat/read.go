@@ -24,36 +24,38 @@ type Terms struct {
 // of the file read, also with a *Reject of its contents.
 func ReadUnder(d *rundir.Dir, name string, terms Terms) (r Record, info rundir.Info, err error) {
 	b, info, err := d.Read(name, MaxSize)
-	id, err := admit(name, &info, &terms, err)
+	id, ok := FileID(name)
+	if ok {
+		err = admit(&info, &terms, err)
+	} else {
+		err = &Reject{WrongID, "file name is not an id with " + Suffix}
+	}
 	if err == nil {
 		err = take(b, id, &terms, &r)
 	}
 	return r, info, err
 }
 
-// admit judges a file by its name, by what it is, and by the error that reading it gave.
-func admit(name string, info *rundir.Info, terms *Terms, err error) (id string, _ error) {
-	id, ok := FileID(name)
+// admit judges a file by what it is, and by the error that reading it gave.
+func admit(info *rundir.Info, terms *Terms, err error) error {
 	switch {
-	case !ok:
-		return id, &Reject{WrongID, "file name is not an id with " + Suffix}
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
-		return id, err
+		return err
 	case errors.Is(err, rundir.ErrNotRegular):
-		return id, &Reject{Reason: NotRegular}
+		return &Reject{Reason: NotRegular}
 	case errors.Is(err, rundir.ErrTooLong):
-		return id, &Reject{Oversize, fmt.Sprintf("%d bytes, want at most %d", info.Size, MaxSize)}
+		return &Reject{Oversize, fmt.Sprintf("%d bytes, want at most %d", info.Size, MaxSize)}
 	default:
-		return id, &Reject{Unreadable, err.Error()}
+		return &Reject{Unreadable, err.Error()}
 	}
 	switch {
 	case info.UID != 0 && info.UID != me && info.UID != terms.Owner:
-		return id, &Reject{ForeignOwner, fmt.Sprintf("uid %d", info.UID)}
+		return &Reject{ForeignOwner, fmt.Sprintf("uid %d", info.UID)}
 	case info.Mode&0o002 != 0:
-		return id, &Reject{Writable, fmt.Sprintf("mode %04o", uint32(info.Mode))}
+		return &Reject{Writable, fmt.Sprintf("mode %04o", uint32(info.Mode))}
 	}
-	return id, nil
+	return nil
 }
 
 // me is the effective user: no program changes it after its start.

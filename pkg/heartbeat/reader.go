@@ -16,11 +16,10 @@ type Reader struct {
 	boot string // of the last record
 }
 
-// Read is ReadUnder into r. Info tells of the file.
-func (rd *Reader) Read(d *rundir.Dir, name string, terms *Terms, r *Record) error {
-	b, err := rd.file.Read(d, name, MaxSize)
-	id, err := admit(name, &rd.file.Info, terms, err)
-	if err != nil {
+// Read is ReadUnder of the file of a valid id, into r. Info tells of the file.
+func (rd *Reader) Read(d *rundir.Dir, id string, terms *Terms, r *Record) error {
+	b, err := rd.file.Read(d, id, Suffix, MaxSize)
+	if err = admit(&rd.file.Info, terms, err); err != nil {
 		return err
 	}
 	if !rd.glean(b, id, r) {
@@ -34,7 +33,7 @@ func (rd *Reader) Read(d *rundir.Dir, name string, terms *Terms, r *Record) erro
 }
 
 // Stat tells what the file is, without reading it.
-func (rd *Reader) Stat(d *rundir.Dir, name string) error { return rd.file.Stat(d, name) }
+func (rd *Reader) Stat(d *rundir.Dir, id string) error { return rd.file.Stat(d, id, Suffix) }
 
 // Info is what fstat said of the file that was read last, or stat of the one
 // that was asked for.

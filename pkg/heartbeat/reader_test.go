@@ -105,14 +105,80 @@ func TestReaderAllocatesNothing(t *testing.T) {
 	var rd Reader
 	var r Record
 	terms := new(Terms)
-	if n := testing.AllocsPerRun(100, func() { err = rd.Read(d, "a"+Suffix, terms, &r) }); n != 0 || err != nil {
+	if n := testing.AllocsPerRun(100, func() { err = rd.Read(d, "a", terms, &r) }); n != 0 || err != nil {
 		t.Errorf("%v allocations, %v", n, err)
 	}
 	want.Msg, want.Metrics = "", nil
 	if !reflect.DeepEqual(r, want) || rd.Info().Size != Block {
 		t.Errorf("have %+v\nwant %+v", r, want)
 	}
-	if n := testing.AllocsPerRun(100, func() { err = rd.Stat(d, "a"+Suffix) }); n != 0 || err != nil || rd.Info().Size != Block {
+	if n := testing.AllocsPerRun(100, func() { err = rd.Stat(d, "a") }); n != 0 || err != nil || rd.Info().Size != Block {
 		t.Errorf("stat: %v allocations, %v, %+v", n, err, rd.Info())
+	}
+}
+
+// TestReaderBesideWriter reads a file that is overwritten without a pause: what
+// is taken is one whole record. `scripts/bench heartbeat` does so ten million
+// times.
+func TestReaderBesideWriter(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenFile(filepath.Join(path, "a"+Suffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := Record{ID: "a", Boot: noBoot, CRC: true}
+	write := func(n int64) error {
+		r.PID, r.StartMS, r.Seq, r.TSMS, r.BTMS, r.IntervalMS = int(n), n, uint64(n), n, n, n
+		r.Status, r.LateMS, r.GapMaxMS, r.Msg = Status(n%3), n, n, strings.Repeat("x", int(n%64))
+		return f.Write(&r)
+	}
+	if err := write(1); err != nil {
+		t.Fatal(err)
+	}
+	stop, end := make(chan struct{}), make(chan error)
+	go func() {
+		for n := int64(8); ; n += 7 {
+			select {
+			case <-stop:
+				end <- nil
+				return
+			default:
+			}
+			if err := write(n); err != nil {
+				end <- err
+				return
+			}
+		}
+	}()
+	d, err := rundir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var rd Reader
+	var have Record
+	good := 0
+	for range 20_000 {
+		if err := rd.Read(d, "a", new(Terms), &have); err != nil {
+			if rej, ok := err.(*Reject); !ok || !rej.Transient() {
+				t.Fatal(err)
+			}
+			continue
+		}
+		good++
+		n := have.BTMS
+		if want := (Record{
+			ID: "a", PID: int(n), Boot: noBoot, StartMS: n, Seq: uint64(n), TSMS: n, BTMS: n, IntervalMS: n, Status: Status(n % 3), LateMS: n, GapMaxMS: n, CRC: true,
+		}); !reflect.DeepEqual(have, want) {
+			t.Fatalf("mixed: %+v", have)
+		}
+	}
+	close(stop)
+	if err := <-end; err != nil || good < 10_000 {
+		t.Errorf("%v, %d records taken", err, good)
 	}
 }

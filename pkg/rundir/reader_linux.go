@@ -22,9 +22,9 @@ type Reader struct {
 	st   unix.Stat_t
 }
 
-// Read is Dir.Read; the text is valid until the next call.
-func (r *Reader) Read(d *Dir, name string, limit int) ([]byte, error) {
-	fd, err := r.open(d, name)
+// Read is Dir.Read of base with suffix; the text is valid until the next call.
+func (r *Reader) Read(d *Dir, base, suffix string, limit int) ([]byte, error) {
+	fd, err := r.open(d, base, suffix)
 	if err != nil {
 		r.Info = Info{}
 		return nil, err
@@ -42,12 +42,12 @@ func (r *Reader) Read(d *Dir, name string, limit int) ([]byte, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fail(d.join(name), "read", err)
+			return nil, fail(d.join(base+suffix), "read", err)
 		}
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > limit:
-			return b[:limit], fmt.Errorf("%s: over %d bytes: %w", d.join(name), limit, ErrTooLong)
+			return b[:limit], fmt.Errorf("%s: over %d bytes: %w", d.join(base+suffix), limit, ErrTooLong)
 		case n == 0 || len(b) < cap(b):
 			return b, nil
 		}
@@ -57,38 +57,40 @@ func (r *Reader) Read(d *Dir, name string, limit int) ([]byte, error) {
 	}
 }
 
-// Stat is Dir.Stat into r.Info.
-func (r *Reader) Stat(d *Dir, name string) error {
+// Stat is Dir.Stat of base with suffix, into r.Info.
+func (r *Reader) Stat(d *Dir, base, suffix string) error {
 	r.Info = Info{}
-	if err := r.set(name); err != nil {
+	if err := r.set(base, suffix); err != nil {
 		return err
 	}
 	_, _, no := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(d.fd()), uintptr(unsafe.Pointer(&r.name[0])),
 		uintptr(unsafe.Pointer(&r.st)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
 	switch {
 	case no != 0:
-		return fail(d.join(name), "stat", no)
+		return fail(d.join(base+suffix), "stat", no)
 	case r.st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fail(d.join(name), "stat", ErrNotRegular)
+		return fail(d.join(base+suffix), "stat", ErrNotRegular)
 	}
 	r.Info.set(&r.st)
 	return nil
 }
 
-func (r *Reader) set(name string) error {
-	if err := component(name); err != nil {
+func (r *Reader) set(base, suffix string) error {
+	if err := component(base); err != nil {
 		return err
 	}
-	if len(name) >= len(r.name) {
-		return fmt.Errorf("%.40q...: %w", name, unix.ENAMETOOLONG)
+	if len(base)+len(suffix) >= len(r.name) {
+		return fmt.Errorf("%.40q...: %w", base, unix.ENAMETOOLONG)
 	}
-	r.name[copy(r.name[:], name)] = 0
+	n := copy(r.name[:], base)
+	n += copy(r.name[n:], suffix)
+	r.name[n] = 0
 	return nil
 }
 
 // open opens a regular file, and tells in r what it is.
-func (r *Reader) open(d *Dir, name string) (fd int, err error) {
-	if err := r.set(name); err != nil {
+func (r *Reader) open(d *Dir, base, suffix string) (fd int, err error) {
+	if err := r.set(base, suffix); err != nil {
 		return -1, err
 	}
 	// To note that it was read would dirty the inode, which on a disk costs more
@@ -104,17 +106,17 @@ func (r *Reader) open(d *Dir, name string) (fd int, err error) {
 			quiet = 0
 			continue
 		case no != 0:
-			return -1, d.refused(name, no)
+			return -1, d.refused(base+suffix, no)
 		}
 		break
 	}
 	if err := unix.Fstat(fd, &r.st); err != nil {
 		unix.Close(fd)
-		return -1, fail(d.join(name), "stat", err)
+		return -1, fail(d.join(base+suffix), "stat", err)
 	}
 	if r.st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return -1, fail(d.join(name), "open", ErrNotRegular)
+		return -1, fail(d.join(base+suffix), "open", ErrNotRegular)
 	}
 	r.Info.set(&r.st)
 	return fd, nil

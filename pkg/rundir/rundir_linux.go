@@ -101,7 +101,7 @@ func (d *Dir) Gone() bool {
 // ErrNotRegular; a missing one matches fs.ErrNotExist.
 func (d *Dir) Read(name string, limit int) ([]byte, Info, error) {
 	var r Reader
-	b, err := r.Read(d, name, limit)
+	b, err := r.Read(d, name, "", limit)
 	return b, r.Info, err
 }
 

@@ -5,6 +5,6 @@ package rundir
 // gives ErrNotRegular.
 func (d *Dir) Stat(name string) (Info, error) {
 	var r Reader
-	err := r.Stat(d, name)
+	err := r.Stat(d, name, "")
 	return r.Info, err
 }
