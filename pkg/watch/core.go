@@ -42,6 +42,7 @@ type Core struct {
 	free    []int32
 	wheel   *schedule.Wheel
 	due     []int32
+	urgent  []int32 // of them
 	rejects [heartbeat.Future + 1]uint64
 	states  [len(States)]int // how many ids are in each
 	mass    mass
@@ -155,11 +156,24 @@ func (c *Core) forget(key int32) {
 	c.free = append(c.free, key)
 }
 
-// Due gives the keys to look at now. The slice is valid until the next call.
-func (c *Core) Due(now time.Duration) []int32 {
+// Due gives the keys to look at now: first those about which a look may bring bad
+// news, which need not wait for the many of whom nothing is feared. The slices are
+// valid until the next call.
+func (c *Core) Due(now time.Duration) (urgent, rest []int32) {
 	c.due = c.wheel.Advance(now, c.due[:0])
 	slices.Sort(c.due) // one order for all runs, and that of the memory
-	return c.due
+	c.urgent = c.urgent[:0]
+	rest = c.due[:0]
+	for _, key := range c.due {
+		e := c.entries[key]
+		_, suspect := c.deadlines(e)
+		if e.state != Alive && e.state != Degraded || now-max(e.heard(), e.afresh) >= suspect {
+			c.urgent = append(c.urgent, key)
+		} else {
+			rest = append(rest, key)
+		}
+	}
+	return c.urgent, rest
 }
 
 // Next tells when Due will have something.

@@ -167,7 +167,7 @@ func (w *Watcher) wonder(keys []int32) {
 			}
 		}
 	}
-	w.last = w.now()
+	w.lap(w.now())
 	w.sweep(dying)
 }
 

@@ -27,7 +27,7 @@ const (
 	jitterShare = 10
 	// cohort is how many neighbours are looked at together. They lie together in
 	// the memory of the kernel as well as in ours: that saves half the time.
-	cohort = 4096
+	cohort = 16384
 	// earlyLeast is the least time between two looks that is worth a grid.
 	earlyLeast = 4 * schedule.Slot
 )

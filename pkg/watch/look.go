@@ -49,7 +49,7 @@ func (w *Watcher) readFile(e *entry, l *Look) {
 	if s := w.sources[e.source]; e.bare {
 		l.Record, l.Info, l.Err = s.readBare(e.id, *terms)
 	} else {
-		l.Err = w.reader.Read(s.dir, e.name(), terms, &l.Record)
+		l.Err = w.reader.Read(s.dir, e.id, terms, &l.Record)
 		l.Info = *w.reader.Info()
 	}
 }
@@ -58,7 +58,7 @@ func (w *Watcher) readFile(e *entry, l *Look) {
 func (w *Watcher) statFile(e *entry, l *Look) {
 	l.Err = fs.ErrNotExist
 	if e.source != noSource {
-		l.Err = w.reader.Stat(w.sources[e.source].dir, e.name())
+		l.Err = w.reader.Stat(w.sources[e.source].dir, e.id)
 		l.Info = *w.reader.Info()
 	}
 }

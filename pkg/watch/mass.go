@@ -30,6 +30,9 @@ func (c *Core) Brace(due []int32) {
 	dying := 0
 	for _, key := range due {
 		e := c.entries[key]
+		if _, suspect := c.deadlines(e); e.visited-max(e.heard(), e.afresh) < suspect {
+			continue // most of them
+		}
 		v := c.evaluate(e, e.visited)
 		if !e.dies(v) {
 			continue

@@ -173,6 +173,10 @@ func (w *Watcher) Close() {
 
 // Run watches until done is closed.
 func (w *Watcher) Run(done <-chan struct{}) error {
+	alarm, err := boottime.NewAlarm(done, w.answers.ready)
+	if err != nil {
+		return err
+	}
 	w.tick(true)
 	if err := w.opt.Ready(); err != nil {
 		return err
@@ -181,17 +185,16 @@ func (w *Watcher) Run(done <-chan struct{}) error {
 	// but only after a first time: until then an idle watcher would grow.
 	debug.FreeOSMemory()
 	tidy := w.last + tidyAfter
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		until := w.wake()
-		timer.Reset(max(until-w.now(), time.Millisecond))
+		for now, rung := w.now(), false; now < until && !rung; now = w.now() {
+			rung = alarm.Sleep(until - now)
+		}
 		select {
 		case <-done:
 			w.remember(true)
 			return nil
-		case <-timer.C:
-		case <-w.answers.ready:
+		default:
 		}
 		w.lap(until)
 		w.consult()
@@ -238,8 +241,7 @@ func (w *Watcher) step(now time.Duration) time.Duration {
 	return now
 }
 
-// tick does what is due: directories, holds, then files. All files are read
-// before one is judged, so that a stall among the reads counts for all.
+// tick does what is due: directories, holds, then files.
 func (w *Watcher) tick(all bool) {
 	defer w.ticked(w.last)
 	if w.holds != nil && (all || w.last-w.polled >= napMost-schedGrain) {
@@ -252,11 +254,20 @@ func (w *Watcher) tick(all bool) {
 		w.surveyed = w.last
 		w.core.Survey()
 	}
-	due := w.core.Due(w.last)
-	due = slices.DeleteFunc(due, w.look)
-	if len(due) > 0 {
-		w.lap(w.last) // a suspend in between was not seen yet
+	urgent, rest := w.core.Due(w.last)
+	w.visit(urgent)
+	w.visit(rest)
+	w.remember(false)
+}
+
+// visit looks at files, then judges: all are read before one is judged, so that a
+// stall among the reads counts for all.
+func (w *Watcher) visit(due []int32) {
+	if len(due) == 0 {
+		return
 	}
+	due = slices.DeleteFunc(due, w.look)
+	w.lap(w.last) // a suspend in between was not seen yet
 	if w.holds != nil && slices.ContainsFunc(due, w.core.Worsens) {
 		w.poll()
 	}
@@ -264,7 +275,6 @@ func (w *Watcher) tick(all bool) {
 	for _, key := range due {
 		w.core.Judge(key)
 	}
-	w.remember(false)
 }
 
 // remember saves what is known, if it is time to, or it must be now.
