@@ -140,20 +140,7 @@ func TestReaderBesideWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop, end := make(chan struct{}), make(chan error)
-	go func() {
-		for n := int64(8); ; n += 7 {
-			select {
-			case <-stop:
-				end <- nil
-				return
-			default:
-			}
-			if err := write(n); err != nil {
-				end <- err
-				return
-			}
-		}
-	}()
+	go func() { end <- restless(write, stop) }()
 	d, err := rundir.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -180,5 +167,19 @@ func TestReaderBesideWriter(t *testing.T) {
 	close(stop)
 	if err := <-end; err != nil || good < 10_000 {
 		t.Errorf("%v, %d records taken", err, good)
+	}
+}
+
+// restless writes one beat after the other until told to stop.
+func restless(write func(n int64) error, stop <-chan struct{}) error {
+	for n := int64(8); ; n += 7 {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if err := write(n); err != nil {
+			return err
+		}
 	}
 }
