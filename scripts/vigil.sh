@@ -87,16 +87,17 @@ locate() {
 	else
 		spool=$HOME/.vigil
 	fi
-	case $run$spool in
-	/*) ;;
+	case $run:$spool in
+	/*:/*) ;;
 	*) misuse "VIGIL_DIR, VIGIL_SPOOL: want absolute paths" ;;
 	esac
 }
 
-# trust DIR: nobody else can put something in the way there. It is made if only
-# its last components are missing.
+# trust DIR: nobody else can put something in the way there. It is made if need
+# be; others may look into it, for what belongs to a service is its user's, but
+# not into the files.
 trust() {
-	[ -d "$1" ] || (umask 077 && mkdir -p -- "$1") 2>/dev/null || die 111 "$1: make directory: refused"
+	[ -d "$1" ] || (umask 022 && mkdir -p -- "$1") 2>/dev/null || die 111 "$1: make directory: refused"
 	# shellcheck disable=SC2046 # fields
 	set -- "$1" $(ls -ldn -- "$1/." 2>/dev/null)
 	[ $# -ge 10 ] || die 111 "$1: stat: ls tells nothing"
