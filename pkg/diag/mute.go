@@ -13,7 +13,9 @@ const muteMost = time.Hour
 // A Mute withholds the heartbeats of a program for a while, to see whether
 // anybody notices. The program asks Muted before each beat. The zero Mute is
 // ready, and may be used concurrently; it must not be copied.
-type Mute struct{ until atomic.Int64 } // CLOCK_BOOTTIME, nanoseconds
+type Mute struct {
+	until atomic.Int64 // CLOCK_BOOTTIME, nanoseconds
+}
 
 // Muted says whether a beat is to be withheld now.
 func (m *Mute) Muted() bool { return m.left(boottime.Now()) > 0 }

@@ -9,19 +9,28 @@ import (
 	"vigil/pkg/control"
 )
 
-// A Verb is one word that the program understands. Name and Help have to be
-// given, and Run; with Admin it is served by ctl.admin only, as everything
-// should be that changes something or tells secrets. Run is called in a
-// goroutine of its own, never twice at once; its Call has the values of the
-// Keys, checked against them, and tells by Done when nobody waits any more,
-// after Limit (10 s if 0) at the latest. An error of Usagef is told to the
-// client as its mistake, any other one as a fault of the system.
-type (
-	Verb  = control.Verb
-	Key   = control.Key
-	Call  = control.Call
-	Reply = control.Reply
-)
+// A Verb is one word that the program understands: its Name, Help in half a
+// sentence, the Keys that it takes, and Run, which answers. With Admin it is
+// served by ctl.admin only, as everything should be that changes something or
+// tells secrets.
+//
+// Run is called in a goroutine of its own, never twice at once, and given up
+// after Limit (10 s if 0): then somebody else may be told that it is busy, until
+// it returns. An error made by Usagef is told to the client as its mistake, any
+// other one as a fault of the system.
+type Verb = control.Verb
+
+// A Key is one key=value that a Verb takes: its Name ([a-z][a-z0-9_-]*, at most 32
+// bytes), a Hint at the value for help, and whether it is Required.
+type Key = control.Key
+
+// A Call is what Run gets to know: Get gives the value of a key, "" without
+// one; Done is closed when nobody waits for the answer any more.
+type Call = control.Call
+
+// A Reply is what Run answers: Add puts a pair into its one line, Data follows
+// that.
+type Reply = control.Reply
 
 // Usagef makes the error with which a Verb refuses a value.
 func Usagef(format string, a ...any) error {
