@@ -53,7 +53,12 @@ func run(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	s.Ready = ready.Signal
-	o.conditions.Await(env.Done, o.patience())
+	if s.Inspector != nil {
+		if s.Inspector.Holds != nil {
+			_, _ = s.Inspector.Holds.Refresh(s.Clock.Now()) // the sender looks there too, and says what is wrong
+		}
+		o.conditions.Await(env.Done, o.patience(), s.Inspector)
+	}
 	err = s.Run(env.Done)
 	switch {
 	case errors.Is(err, sender.ErrGone):

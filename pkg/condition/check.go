@@ -148,8 +148,9 @@ func (p *checkProbe) answered(_ string, a hook.Answer) {
 
 // Await asks the programs of -check and waits for their answers: until each has had
 // its time, done is closed, or most is over. Who looks only once, or for the first
-// time, has something to look at then.
-func (s *Set) Await(done <-chan struct{}, most time.Duration) {
+// time, has something to look at then. An id that holder excuses is not asked about;
+// holder may be nil.
+func (s *Set) Await(done <-chan struct{}, most time.Duration, holder Holder) {
 	over := make(chan struct{})
 	limit := time.AfterFunc(most, func() { close(over) })
 	defer limit.Stop()
@@ -157,6 +158,11 @@ func (s *Set) Await(done <-chan struct{}, most time.Duration) {
 		p, ok := e.probe.(*checkProbe)
 		if !ok {
 			continue
+		}
+		if holder != nil {
+			if _, held := holder.Active(e.id, boottime.Now()); held {
+				continue
+			}
 		}
 		heard := make(chan struct{})
 		p.mu.Lock()
