@@ -23,7 +23,7 @@ const (
 // here, which is the moment to think about its place.
 var rank = map[string]int{
 	"account": 0, "boottime": 0, "child": 0, "cli": 0, "corefile": 0, "fence": 0, "fifo": 0, "flag": 0, "fmt": 0, "hook": 0, "journal": 0, "jsonline": 0, "procfs": 0,
-	"ptrace": 0, "rundir": 0, "schedule": 0, "sdnotify": 0, "socket": 0, "spool": 0, "unwind": 0,
+	"ptrace": 0, "rundir": 0, "schedule": 0, "sdnotify": 0, "socket": 0, "spool": 0, "uffd": 0, "unwind": 0,
 
 	"heartbeat": 1,
 	"hold":      2,

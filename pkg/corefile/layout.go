@@ -58,15 +58,7 @@ type Segment struct {
 // bytes that go to the start of the file, and the size of the whole file. What is
 // not written behind the head reads as zero.
 func Lay(machine uint16, notes []byte, segments []Segment, align uint64) (head []byte, size uint64, err error) {
-	programs := uint64(len(segments)) + 1
-	notesAt := headerSize + programs*programSize
-	sectionAt := uint64(0)
-	if programs >= manyPrograms {
-		sectionAt = notesAt
-		notesAt += sectionSize
-	}
-	at := notesAt + uint64(len(notes))
-	headSize := at
+	at := headSize(notes, segments)
 	for i := range segments {
 		s := &segments[i]
 		if s.FileSize > s.MemSize {
@@ -79,7 +71,30 @@ func Lay(machine uint16, notes []byte, segments []Segment, align uint64) (head [
 			return nil, 0, errors.New("core: segments exceed the size of a file")
 		}
 	}
-	head = make([]byte, 0, headSize)
+	return Head(machine, notes, segments, align), at, nil
+}
+
+// headSize is the size of headers and notes.
+func headSize(notes []byte, segments []Segment) uint64 {
+	programs := uint64(len(segments)) + 1
+	size := headerSize + programs*programSize + uint64(len(notes))
+	if programs >= manyPrograms {
+		size += sectionSize
+	}
+	return size
+}
+
+// Head is what goes to the start of a core whose segments have their Offset.
+// The caller sees to it that none of them begins before its end.
+func Head(machine uint16, notes []byte, segments []Segment, align uint64) []byte {
+	programs := uint64(len(segments)) + 1
+	notesAt := headerSize + programs*programSize
+	sectionAt := uint64(0)
+	if programs >= manyPrograms {
+		sectionAt = notesAt
+		notesAt += sectionSize
+	}
+	head := make([]byte, 0, headSize(notes, segments))
 	head = appendHeader(head, machine, programs, sectionAt)
 	head = appendProgram(head, programNote, Segment{Offset: notesAt, FileSize: uint64(len(notes))}, 4)
 	for _, s := range segments {
@@ -91,7 +106,7 @@ func Lay(machine uint16, notes []byte, segments []Segment, align uint64) (head [
 		le.PutUint32(section[44:], uint32(programs)) // sh_info
 		head = append(head, section...)
 	}
-	return append(head, notes...), at, nil
+	return append(head, notes...)
 }
 
 func appendHeader(b []byte, machine uint16, programs, sectionAt uint64) []byte {

@@ -57,6 +57,21 @@ func Descriptor(pid, fd int) (string, error) {
 	return target, nil
 }
 
+// DescriptorInfo gives the value of a key in /proc/PID/fdinfo/FD, such as
+// "flags"; "" where there is none.
+func DescriptorInfo(pid, fd int, key string) string {
+	b, _, err := read(pid, "fdinfo/"+strconv.Itoa(fd), maxSmall)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
 // WorkingDirectory gives the path of the directory in which pid works.
 func WorkingDirectory(pid int) (string, error) {
 	target, err := os.Readlink(path(pid, "cwd"))

@@ -24,6 +24,8 @@ type Mapping struct {
 	Anonymous uint64
 	Swap      uint64
 	Common    uint64 // of RSS: pages that other mappings hold as well
+	THP       uint64 // of Anonymous: in transparent huge pages
+	Huge      uint64 // in pages of hugetlbfs, which RSS does not count
 	Flags     string // VmFlags, two letters each, separated by spaces
 }
 
@@ -97,6 +99,12 @@ func (m *Mapping) count(key string, val []byte) (ok bool) {
 		var n uint64
 		n, ok = kilobytes(val)
 		m.Common += n
+	case "AnonHugePages":
+		m.THP, ok = kilobytes(val)
+	case "Private_Hugetlb", "Shared_Hugetlb":
+		var n uint64
+		n, ok = kilobytes(val)
+		m.Huge += n
 	case "VmFlags":
 		m.Flags, ok = string(val), true
 	default:

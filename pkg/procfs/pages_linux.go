@@ -52,81 +52,139 @@ func (p *Pages) Present(start, end uint64, visit func(start, end uint64) error) 
 
 // The ioctl PAGEMAP_SCAN, from include/uapi/linux/fs.h of Linux 6.7.
 const (
-	pagemapScan   = 0xc0606610
-	pageIsPresent = 1 << 3
-	pageIsSwapped = 1 << 4
-	pageIsGuard   = 1 << 8 // from 6.16 on; EINVAL before
+	pagemapScan = 0xc0606610
+
+	pageIsGuard = 1 << 8 // from 6.16 on; EINVAL before
 
 	pmGuard = 1 << 58 // the same in an entry of pagemap; 0 before
 )
 
-type pageRegion struct{ start, end, categories uint64 }
+// Categories of pages.
+const (
+	Written = 1 << 1 // since it was protected; also a hole, and what was never protected
+	File    = 1 << 2 // of a file or of shared memory
+	Present = 1 << 3
+	Swapped = 1 << 4
+)
+
+// What a Query does besides.
+const (
+	Protect    = 1 << 0 // protects the pages that match
+	CheckAsync = 1 << 1 // fails with unix.EPERM where a range is not followed (package uffd)
+)
+
+// Query is a question about pages: those match that have all categories of All
+// and, unless it is 0, one of AnyOf; of Inverted, the opposite counts.
+type Query struct {
+	Flags    uint64
+	Inverted uint64
+	All      uint64
+	AnyOf    uint64
+	Returns  uint64 // what Region.Categories tells
+}
+
+// Region is a run of pages of the same categories.
+type Region struct {
+	Start, End uint64
+	Categories uint64
+}
+
+// Size is its length in bytes.
+func (r Region) Size() uint64 { return r.End - r.Start }
 
 type pmScanArg struct {
-	size, flags                    uint64
-	start, end, walkEnd            uint64
-	vec, vecLen, maxPages          uint64
-	inverted, mask, anyOf, returns uint64
+	size, flags           uint64
+	start, end, walkEnd   uint64
+	vec, vecLen, maxPages uint64
+	query                 struct{ inverted, mask, anyOf, returns uint64 }
+}
+
+// Scan asks about the pages between start and end and appends what matches to
+// out, in ascending order; buf is room for the answers of one call. The error is
+// a bare unix.Errno: unix.ENOTTY before Linux 6.7.
+func (p *Pages) Scan(q Query, start, end uint64, buf, out []Region) ([]Region, error) {
+	for start < end {
+		walked, n, err := p.ask(q, start, end, buf)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, buf[:n]...)
+		if walked <= start {
+			break
+		}
+		start = walked
+	}
+	return out, nil
+}
+
+// ask makes one call; walked is how far it came.
+func (p *Pages) ask(q Query, start, end uint64, buf []Region) (walked uint64, n int, err error) {
+	arg := pmScanArg{
+		flags:  q.Flags,
+		start:  start,
+		end:    end,
+		vec:    uint64(uintptr(unsafe.Pointer(unsafe.SliceData(buf)))),
+		vecLen: uint64(len(buf)),
+	}
+	arg.query.inverted, arg.query.mask, arg.query.anyOf, arg.query.returns = q.Inverted, q.All, q.AnyOf, q.Returns
+	arg.size = uint64(unsafe.Sizeof(arg))
+	found, _, errno := unix.Syscall(unix.SYS_IOCTL, p.pagemap.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	return arg.walkEnd, int(found), nil
 }
 
 func (p *Pages) scan(start, end uint64, visit func(start, end uint64) error) error {
-	regions := make([]pageRegion, 512)
+	buf := make([]Region, 512)
 	for start < end {
-		arg := pmScanArg{
-			start:   start,
-			end:     end,
-			vec:     uint64(uintptr(unsafe.Pointer(unsafe.SliceData(regions)))),
-			vecLen:  uint64(len(regions)),
-			anyOf:   pageIsPresent | pageIsSwapped,
-			returns: pageIsPresent | pageIsSwapped,
-		}
+		q := Query{AnyOf: Present | Swapped, Returns: Present | Swapped}
 		if !p.noGuard.Load() {
-			arg.inverted, arg.mask = pageIsGuard, pageIsGuard
+			q.Inverted, q.All = pageIsGuard, pageIsGuard
 		}
-		arg.size = uint64(unsafe.Sizeof(arg))
-		n, _, errno := unix.Syscall(unix.SYS_IOCTL, p.pagemap.Fd(), pagemapScan, uintptr(unsafe.Pointer(&arg)))
-		if errno == unix.EINVAL && !p.noGuard.Swap(true) {
+		walked, n, err := p.ask(q, start, end, buf)
+		if err == unix.EINVAL && !p.noGuard.Swap(true) {
 			continue
 		}
-		if errno == unix.ENOTTY {
-			return errno
+		if err == unix.ENOTTY {
+			return err
 		}
-		if errno != 0 {
-			return fmt.Errorf("pid %d: pagemap: scan from %#x: %w", p.pid, start, errno)
+		if err != nil {
+			return fmt.Errorf("pid %d: pagemap: scan from %#x: %w", p.pid, start, err)
 		}
 		// A run that changes from memory to swap comes as two.
-		var run pageRegion
-		for _, r := range regions[:n] {
-			if r.start != run.end {
+		var run Region
+		for _, r := range buf[:n] {
+			if r.Start != run.End {
 				if err := visitRun(run, visit); err != nil {
 					return err
 				}
-				run.start = r.start
+				run.Start = r.Start
 			}
-			run.end = r.end
+			run.End = r.End
 		}
 		if err := visitRun(run, visit); err != nil {
 			return err
 		}
-		if arg.walkEnd <= start {
+		if walked <= start {
 			break
 		}
-		start = arg.walkEnd
+		start = walked
 	}
 	return nil
 }
 
-func visitRun(r pageRegion, visit func(start, end uint64) error) error {
-	if r.start == r.end {
+func visitRun(r Region, visit func(start, end uint64) error) error {
+	if r.Start == r.End {
 		return nil
 	}
-	return visit(r.start, r.end)
+	return visit(r.Start, r.End)
 }
 
 // read gets the same from the entries of pagemap, 8 bytes per page.
 func (p *Pages) read(start, end uint64, visit func(start, end uint64) error) error {
 	buf := make([]byte, 1<<18)
-	var run pageRegion
+	var run Region
 	for start < end {
 		n := min((end-start)/PageSize*8, uint64(len(buf)))
 		if _, err := p.pagemap.ReadAt(buf[:n], int64(start/PageSize*8)); err != nil {
@@ -135,13 +193,13 @@ func (p *Pages) read(start, end uint64, visit func(start, end uint64) error) err
 		for i := uint64(0); i < n; i += 8 {
 			e := binary.LittleEndian.Uint64(buf[i:])
 			if e>>62 != 0 && e&pmGuard == 0 { // present, swapped
-				if run.end != start {
+				if run.End != start {
 					if err := visitRun(run, visit); err != nil {
 						return err
 					}
-					run.start = start
+					run.Start = start
 				}
-				run.end = start + PageSize
+				run.End = start + PageSize
 			}
 			start += PageSize
 		}

@@ -29,6 +29,11 @@ type Stat struct {
 	StartTime uint64 // ticks since boot; with the pid it names a process for good
 	VSize     uint64 // bytes
 	RSS       int64  // pages
+
+	// 0 where the kernel does not tell; the code only to those with the rights to
+	// trace the process.
+	ExitSignal int // that its parent gets
+	ExitCode   int // of a zombie, as wait(2) gives it
 }
 
 const pfKthread = 0x00200000 // PF_KTHREAD
@@ -66,12 +71,21 @@ func ParseStat(b []byte) (Stat, error) {
 			return bad("field " + strconv.Itoa(4+i) + " is no number")
 		}
 	}
+	tail := strings.Fields(rest) // from number 25 on
+	last := func(number int) int {
+		if number-25 >= len(tail) {
+			return 0
+		}
+		n, _ := strconv.Atoi(tail[number-25])
+		return n
+	}
 	return Stat{
 		PID: pid, Comm: string(b[open+1 : end]), State: state[0],
 		PPID: int(v[0]), PGRP: int(v[1]), Session: int(v[2]), TTY: int(v[3]), TPGID: int(v[4]), Flags: uint64(v[5]),
 		MinFlt: uint64(v[6]), MajFlt: uint64(v[8]), UTime: uint64(v[10]), STime: uint64(v[11]), CUTime: v[12], CSTime: v[13],
 		Priority: int(v[14]), Nice: int(v[15]), Threads: int(v[16]),
 		StartTime: uint64(v[18]), VSize: uint64(v[19]), RSS: v[20],
+		ExitSignal: last(38), ExitCode: last(52),
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type Status struct {
 	VMHWM      uint64
 	VMRSS      uint64
 	RSSAnon    uint64
+	VMPin      uint64 // pinned for good: devices may write to it behind the page tables
 	VMSwap     uint64
 	Threads    int
 	SigPnd     uint64 // pending for this thread; bit n-1 is signal n
@@ -85,6 +86,7 @@ func statusFields(s *Status) map[string]func(v []byte) bool {
 		"VmHWM":                      size(&s.VMHWM),
 		"VmRSS":                      size(&s.VMRSS),
 		"RssAnon":                    size(&s.RSSAnon),
+		"VmPin":                      size(&s.VMPin),
 		"VmSwap":                     size(&s.VMSwap),
 		"Threads":                    number(&s.Threads),
 		"SigPnd":                     mask(&s.SigPnd),

@@ -2,7 +2,7 @@ package procfs
 
 import (
 	"os"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,7 +26,7 @@ func Tasks(pid int) ([]int, error) {
 			tids = append(tids, tid)
 		}
 	}
-	slices.Sort(tids)
+	sort.Slice(tids, func(i, j int) bool { return tids[i] < tids[j] })
 	return tids, nil
 }
 
@@ -45,6 +45,27 @@ func Comm(pid, tid int) (string, error) {
 		return "", wrap(pid, name, err)
 	}
 	return strings.TrimSuffix(string(b[:n]), "\n"), nil
+}
+
+// Children returns the ids of the children of all threads of pid; none on a
+// kernel without CONFIG_PROC_CHILDREN.
+func Children(pid int) (pids []int, err error) {
+	tids, err := Tasks(pid)
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tids {
+		b, err := readWhole(pid, taskPath(tid, "children"), maxMaps)
+		if err != nil {
+			continue // it ended, or the kernel has no such file
+		}
+		for _, f := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, child)
+			}
+		}
+	}
+	return pids, nil
 }
 
 // Wchan returns the kernel function in which the thread sleeps; empty when it

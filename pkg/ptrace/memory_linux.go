@@ -49,6 +49,44 @@ func (m *Memory) ReadAt(p []byte, addr int64) (n int, err error) {
 	return n + k, err
 }
 
+// Piece is memory to read, and room for it.
+type Piece struct {
+	Addr uint64
+	B    []byte
+}
+
+// Gather fills the pieces, many with one call of process_vm_readv(2) or, to be
+// gentle, each through /proc/PID/mem. What cannot be read is zero; unread counts
+// it.
+func (m *Memory) Gather(pieces []Piece, gentle bool) (unread uint64) {
+	const most = 1024 // IOV_MAX
+	var local [most]unix.Iovec
+	var remote [most]unix.RemoteIovec
+	for len(pieces) > 0 {
+		batch := pieces[:min(len(pieces), most)]
+		pieces = pieces[len(batch):]
+		size := 0
+		for i, p := range batch {
+			local[i].Base = unsafe.SliceData(p.B)
+			local[i].SetLen(len(p.B))
+			remote[i] = unix.RemoteIovec{Base: uintptr(p.Addr), Len: len(p.B)}
+			size += len(p.B)
+		}
+		if !gentle {
+			if n, err := unix.ProcessVMReadv(m.pid, local[:len(batch)], remote[:len(batch)], 0); err == nil && n == size {
+				continue
+			}
+		}
+		for _, p := range batch {
+			if n, err := m.mem.ReadAt(p.B, int64(p.Addr)); err != nil {
+				clear(p.B[n:])
+				unread += uint64(len(p.B) - n)
+			}
+		}
+	}
+	return unread
+}
+
 // Gentle reads through /proc/PID/mem only. process_vm_readv pins each page,
 // and for a page that a fork shares, the kernel then makes a copy: a whole
 // process doubles.

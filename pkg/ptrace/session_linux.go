@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"runtime"
 	"slices"
+	"sort"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,9 @@ type Thread struct {
 	state   state
 	deliver unix.Signal
 	trapped bool // by PTRACE_INTERRUPT and nothing else
+
+	again []unix.Signal // were swallowed by a call; to be sent again
+	slow  func()        // is told when a call takes too long
 }
 
 type state int
@@ -178,7 +182,7 @@ func (s *Session) Stop(limit time.Duration) error {
 		}
 	}
 	// The first thread of the process first, as debuggers expect it.
-	slices.SortFunc(s.threads, func(a, b *Thread) int { return a.TID - b.TID })
+	sort.Slice(s.threads, func(i, j int) bool { return s.threads[i].TID < s.threads[j].TID })
 	if i := slices.IndexFunc(s.threads, func(t *Thread) bool { return t.TID == s.pid }); i > 0 {
 		leader := s.threads[i]
 		copy(s.threads[1:i+1], s.threads[:i])
@@ -277,25 +281,41 @@ func (s *Session) LeftOut() []LeftOut {
 }
 
 // Release lets all threads go. A second call does nothing.
-func (s *Session) Release() {
+func (s *Session) Release() { s.releaseBut(nil) }
+
+// releaseBut keeps one thread.
+func (s *Session) releaseBut(kept *Thread) {
 	for _, t := range s.threads {
-		if t.state == missed {
-			t.state = seized
-			t.poll() // it may have stopped late
+		if t != kept {
+			t.release(s.pid)
 		}
-		if t.state != stopped {
-			continue
-		}
-		if t.trapped {
-			t.restartWait()
-		}
-		// ESRCH: it was killed meanwhile.
-		ptrace(unix.PTRACE_DETACH, t.TID, 0, uintptr(t.deliver))
 	}
 	s.threads = nil
+	if kept != nil {
+		s.threads = []*Thread{kept}
+	}
 	if !s.began.IsZero() {
 		s.pause = time.Since(s.began)
 		s.began = time.Time{}
+	}
+}
+
+func (t *Thread) release(pid int) {
+	if t.state == missed {
+		t.state = seized
+		t.poll() // it may have stopped late
+	}
+	if t.state != stopped {
+		return
+	}
+	if t.trapped {
+		t.restartWait()
+	}
+	// ESRCH: it was killed meanwhile.
+	ptrace(unix.PTRACE_DETACH, t.TID, 0, uintptr(t.deliver))
+	t.state = gone
+	for _, sig := range t.again {
+		unix.Kill(pid, sig)
 	}
 }
 

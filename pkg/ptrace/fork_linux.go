@@ -1,0 +1,255 @@
+package ptrace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vigil/pkg/procfs"
+)
+
+// callLimit is how long all threads may wait for a call in one of them.
+const callLimit = time.Second
+
+// badStack is what a copy of a process would use as its stack. It never runs;
+// but if its tracer is killed before the copy is bound to it, the copy must end
+// at its first step, not live on as a twin of the target.
+const badStack = 8
+
+// Copy is a process that the target was made to fork: its memory is that of the
+// target at that moment, shared until one of both writes. It stands still, ends
+// with the tracing thread, and is invisible for the target but for a zombie that
+// End takes away.
+type Copy struct {
+	PID    int
+	target int // pid of the target
+	inside int // PID as the target's pid namespace has it
+	site   Site
+}
+
+// fittest is the stopped thread in which a call is made best.
+func (s *Session) fittest() *Thread {
+	var best *Thread
+	score := 0
+	for _, t := range s.threads {
+		if n := t.fitness(); n > score {
+			best, score = t, n
+		}
+	}
+	return best
+}
+
+// Fork makes a stopped target fork. The error wraps ErrCall when no thread is in
+// a state for it, or the kernel does not let the target fork (unix.EAGAIN,
+// unix.ENOMEM); the target is then as before.
+func (s *Session) Fork(site Site) (*Copy, error) {
+	t := s.fittest()
+	if t == nil {
+		return nil, fmt.Errorf("no thread is fit for a call: %w", ErrCall)
+	}
+	if err := t.setOptions(filtered(s.pid, t.TID)); err != nil {
+		return nil, err
+	}
+	late := false
+	t.slow = func() { // the others shall not wait for what hangs
+		late = true
+		s.releaseBut(t)
+	}
+	// CLONE_FILES: no descriptor is held open a second time. No exit signal: the
+	// target learns nothing. Not CLONE_PARENT: its supervisor would.
+	ret, child, err := t.call(site, sysClone, unix.CLONE_FILES, badStack)
+	t.slow = nil
+	if child > 0 {
+		err = errors.Join(err, bind(child))
+	}
+	c := &Copy{PID: child, target: s.pid, inside: int(ret), site: site}
+	switch {
+	case err != nil:
+	case ret < 0:
+		return nil, fmt.Errorf("fork: %w: %w", unix.Errno(-ret), ErrCall)
+	case child <= 0:
+		err = errors.New("fork: the copy was not seen")
+	case late:
+		err = fmt.Errorf("fork: not done within %v: %w", callLimit, ErrCall)
+	default:
+		return c, nil
+	}
+	if child > 0 {
+		s.Release()
+		err = errors.Join(err, c.End())
+	}
+	return nil, err
+}
+
+// bind waits for the copy to stand and binds its life to that of the tracer.
+func bind(child int) error {
+	t := &Thread{TID: child}
+	for end := time.Now().Add(callLimit); !t.poll(); {
+		if time.Now().After(end) {
+			return fmt.Errorf("pid %d: the copy does not stop", child)
+		}
+		runtime.Gosched()
+	}
+	if err := ptrace(unix.PTRACE_SETOPTIONS, child, 0, unix.PTRACE_O_EXITKILL); err != nil {
+		return fmt.Errorf("pid %d: bind the copy: %w", child, err)
+	}
+	return nil
+}
+
+// setOptions sets what a call needs; they are set while a call is made; they end with the release.
+func (t *Thread) setOptions(seccomp bool) error {
+	options := uintptr(unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE)
+	if seccomp {
+		// A filter that kills on an unknown call would kill the target.
+		options |= unix.PTRACE_O_SUSPEND_SECCOMP
+	}
+	if err := ptrace(unix.PTRACE_SETOPTIONS, t.TID, 0, options); err != nil {
+		return fmt.Errorf("thread %d: seccomp filter cannot be suspended: %w: %w", t.TID, err, ErrCall)
+	}
+	return nil
+}
+
+// filtered says whether the thread has a seccomp filter; if in doubt, yes.
+func filtered(pid, tid int) bool {
+	st, err := procfs.ReadTaskStatus(pid, tid)
+	return err != nil || st.Seccomp != 0
+}
+
+// End kills the copy and has the target take its zombie away. The error is not
+// nil when the zombie stays: one that costs nothing but its pid, and that the
+// next capture takes away.
+func (c *Copy) End() error {
+	unix.Kill(c.PID, unix.SIGKILL)
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(c.PID, &ws, unix.WALL, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || pid == c.PID && (ws.Exited() || ws.Signaled()) {
+			break
+		}
+	}
+	return Reap(c.target, c.site, c.inside)
+}
+
+// Reap has the process wait for its ended child, whose pid is that of its own
+// namespace.
+func Reap(pid int, site Site, child int) error {
+	return borrow(pid, func(t *Thread) error {
+		ret, _, err := t.call(site, sysWait4, uint64(child), 0, unix.WALL|unix.WNOHANG)
+		switch {
+		case err != nil:
+			return err
+		case ret < 0:
+			return fmt.Errorf("pid %d: wait for %d: %w", pid, child, unix.Errno(-ret))
+		case ret != int64(child):
+			return fmt.Errorf("pid %d: wait for %d: it lives", pid, child)
+		}
+		return nil
+	})
+}
+
+// borrowLimit is how long borrow tries to find a thread, and borrowTry how long
+// it waits for one of them.
+const (
+	borrowLimit = 2 * time.Second
+	borrowTry   = 200 * time.Millisecond
+)
+
+// borrow stops one thread that is fit for a call, sleeping ones first, calls f
+// with it and lets it go. The others run on. It traces from a thread of its own,
+// so that nothing that it could not let go is left behind.
+func borrow(pid int, f func(*Thread) error) error {
+	return Run(func() error { return borrowAny(pid, f) })
+}
+
+func borrowAny(pid int, f func(*Thread) error) error {
+	err := fmt.Errorf("pid %d: no thread is fit for a call: %w", pid, ErrCall)
+	for end := time.Now().Add(borrowLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		tids, rerr := procfs.Tasks(pid)
+		if rerr != nil {
+			return rerr
+		}
+		for _, sleeping := range []bool{true, false} {
+			for i := len(tids) - 1; i >= 0; i-- {
+				st, rerr := procfs.ReadTaskStat(pid, tids[i])
+				if rerr != nil || (st.State == 'S') != sleeping || st.State == 'D' || st.State == 'Z' || st.State == 'T' {
+					continue
+				}
+				done, ferr := borrowOne(pid, tids[i], f)
+				if done {
+					return ferr
+				}
+				if ferr != nil {
+					err = ferr
+				}
+			}
+		}
+	}
+	return err
+}
+
+// borrowOne tries one thread; done says that f was called.
+func borrowOne(pid, tid int, f func(*Thread) error) (done bool, err error) {
+	if err := unix.PtraceSeize(tid); err != nil {
+		return false, fmt.Errorf("pid %d: seize thread %d: %w", pid, tid, err)
+	}
+	t := &Thread{TID: tid}
+	s := &Session{pid: pid, threads: []*Thread{t}, began: time.Now()}
+	defer s.Release()
+	ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
+	for end := time.Now().Add(borrowTry); !t.poll(); time.Sleep(20 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.state = missed
+			return false, nil
+		}
+	}
+	if t.fitness() == 0 {
+		return false, nil
+	}
+	if err := t.setOptions(filtered(pid, tid)); err != nil {
+		return false, err
+	}
+	return true, f(t)
+}
+
+// Userfaultfd makes a userfaultfd(2) of the target's memory and takes it over;
+// the target keeps no descriptor of it. It always asks for UFFD_USER_MODE_ONLY:
+// whether more is allowed is judged by the rights of the target. The error wraps
+// ErrCall where there is no such thing.
+func Userfaultfd(pid int, site Site) (*os.File, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: pidfd: %w: %w", pid, err, ErrCall)
+	}
+	defer unix.Close(pidfd)
+	var file *os.File
+	err = borrow(pid, func(t *Thread) error {
+		const userModeOnly = 1
+		fd, _, err := t.call(site, sysUserfaultfd, unix.O_CLOEXEC|unix.O_NONBLOCK|userModeOnly)
+		if err != nil {
+			return err
+		}
+		if fd < 0 {
+			return fmt.Errorf("pid %d: userfaultfd: %w: %w", pid, unix.Errno(-fd), ErrCall)
+		}
+		own, err := unix.PidfdGetfd(pidfd, int(fd), 0)
+		if err == nil {
+			file = os.NewFile(uintptr(own), "userfaultfd")
+		} else {
+			err = fmt.Errorf("pid %d: pidfd_getfd: %w: %w", pid, err, ErrCall)
+		}
+		_, _, cerr := t.call(site, sysClose, uint64(fd))
+		return errors.Join(err, cerr)
+	})
+	if err != nil && file != nil {
+		file.Close()
+		file = nil
+	}
+	return file, err
+}
