@@ -123,6 +123,43 @@ func (f *File) syncDir() {
 	}
 }
 
+// Clear makes a part of the file read as zero and gives back what it took on the
+// disk, where the file system can.
+func (f *File) Clear(at, size int64) error {
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, size)
+	if err == nil || !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+		if err != nil {
+			err = fmt.Errorf("%s: clear: %w", f.path, err)
+		}
+		return err
+	}
+	zero := make([]byte, min(size, 1<<20))
+	for end := at + size; at < end; at += int64(len(zero)) {
+		if _, err := f.WriteAt(zero[:min(int64(len(zero)), end-at)], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Allocated is how many bytes the file takes on the disk.
+func (f *File) Allocated() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("%s: stat: %w", f.path, err)
+	}
+	return st.Blocks * 512, nil
+}
+
+// Free is how many bytes the file system of the file has left for everybody.
+func (f *File) Free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("%s: statfs: %w", f.path, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
 // Discard removes a file that was not committed.
 func (f *File) Discard() {
 	if f.dir == nil {

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/pkg/jsonline"
 )
 
 // stampForm is the time in a name, in UTC. It has one width, so that names of
@@ -34,7 +36,38 @@ func Base(program string, pid int, at time.Time) string {
 		name = []byte("_")
 	}
 	name = name[:min(len(name), maxProgram)]
-	return string(name) + "_" + strconv.Itoa(pid) + "_" + at.UTC().Format(stampForm)
+	return string(name) + "_" + strconv.Itoa(pid) + "_" + stamp(at)
+}
+
+// stamp writes a moment in stampForm. Package time would do, but what it knows
+// of time zones weighs 50 kB.
+func stamp(at time.Time) string {
+	b := jsonline.AppendTime(nil, at.Unix()*1000)
+	return strings.NewReplacer("-", "", ":", "", ".000", "").Replace(string(b))
+}
+
+// parseStamp is its reverse. What is no date gives any moment, so that the caller
+// compares.
+func parseStamp(s string) (time.Time, error) {
+	if len(s) != len(stampForm) {
+		return time.Time{}, strconv.ErrSyntax
+	}
+	var v [6]int64
+	for i, f := range []string{s[:4], s[4:6], s[6:8], s[9:11], s[11:13], s[13:15]} {
+		n, err := strconv.ParseUint(f, 10, 16)
+		if err != nil {
+			return time.Time{}, err
+		}
+		v[i] = int64(n)
+	}
+	// The day of a year that begins in March, so that the leap day is its last.
+	year, month := v[0], v[1]-3
+	if month < 0 {
+		year, month = year-1, month+12
+	}
+	day := (153*month+2)/5 + v[2] - 1
+	days := year*365 + year/4 - year/100 + year/400 + day - 719468
+	return time.Unix(days*86400+v[3]*3600+v[4]*60+v[5], 0), nil
 }
 
 // parts takes the name of a file apart. ok says that it is one that this
@@ -45,12 +78,12 @@ func parts(file string) (base, program string, pid int, at time.Time, ok bool) {
 			break
 		}
 	}
-	rest, stamp, found := cutLast(base)
+	rest, when, found := cutLast(base)
 	program, number, found2 := cutLast(rest)
 	if !ok || !found || !found2 || program == "" {
 		return "", "", 0, at, false
 	}
-	at, err := time.Parse(stampForm, stamp)
+	at, err := parseStamp(when)
 	pid, err2 := strconv.Atoi(number)
 	if err != nil || err2 != nil || pid <= 0 || Base(program, pid, at) != base {
 		return "", "", 0, at, false

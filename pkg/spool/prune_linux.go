@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -84,7 +85,7 @@ func Prune(dir *rundir.Dir, l Limits) ([]Entry, error) {
 // without a core says more than a core without a description.
 func Remove(dir *rundir.Dir, e Entry) error {
 	files := slices.Clone(e.Files)
-	slices.Sort(files) // .core, .core.gz, .json, .stacks
+	sort.Slice(files, func(i, j int) bool { return files[i] < files[j] }) // .core, .core.gz, .json, .stacks
 	for _, f := range files {
 		if err := dir.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

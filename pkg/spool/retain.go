@@ -2,6 +2,7 @@ package spool
 
 import (
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -47,7 +48,7 @@ type Limits struct {
 // never in excess: it is the one that somebody is about to look for.
 func Excess(entries []Entry, l Limits, free int64) []Entry {
 	left := slices.Clone(entries)
-	slices.SortStableFunc(left, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	sort.SliceStable(left, func(i, j int) bool { return left[i].Time.Before(left[j].Time) })
 	var gone []Entry
 	remove := func(i int) {
 		free += left[i].Disk

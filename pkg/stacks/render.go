@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"vigil/pkg/jsonline"
 	"vigil/pkg/unwind"
@@ -101,7 +100,7 @@ func (p *Process) JSON(w io.Writer) error {
 	if p.Core != "" {
 		j.Str("core", p.Core)
 	} else {
-		j.Str("time", p.Time.UTC().Format(time.RFC3339Nano))
+		j.Time("time", p.Time.UnixMilli())
 		j.Int("pause_us", p.Pause.Microseconds())
 	}
 	j.Int("threads", int64(len(p.Threads)))

@@ -3,6 +3,7 @@ package unwind
 import (
 	"bytes"
 	"slices"
+	"sort"
 )
 
 // Bindings and types of symbols.
@@ -65,7 +66,7 @@ func (s *Space) Name(stacks []Stack) {
 	each(func(f *Frame, addr uint64) { wanted[f.Module.image] = append(wanted[f.Module.image], addr) })
 	names := map[*image]map[uint64]symbol{}
 	for im, addrs := range wanted {
-		slices.Sort(addrs)
+		sort.Slice(addrs, func(i, j int) bool { return addrs[i] < addrs[j] })
 		names[im] = im.names(slices.Compact(addrs), s.modules)
 	}
 	each(func(f *Frame, addr uint64) {
