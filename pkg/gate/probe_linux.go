@@ -66,6 +66,23 @@ func tmpfs() error {
 	return explain(mount.CombinedOutput())
 }
 
+// precopy asks for what following the writes of another process takes: the
+// kernel, and a machine on which calls in another process are made.
+func precopy() error {
+	if runtime.GOARCH != "amd64" {
+		return fmt.Errorf("the machine is %s", runtime.GOARCH)
+	}
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return err
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(b), "%d.%d", &major, &minor); err != nil || major*100+minor < 611 {
+		return fmt.Errorf("the kernel is %.20q, before 6.11", b)
+	}
+	return nil
+}
+
 // kcore asks whether this machine's core_pattern is ours to change: root outside
 // of every container, where a change would be the whole machine's.
 func kcore() error {
