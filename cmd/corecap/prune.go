@@ -1,11 +1,12 @@
 package main
 
 import (
-	"time"
+	"strings"
 
 	"vigil/pkg/cli"
 	"vigil/pkg/crash"
 	"vigil/pkg/fmt"
+	"vigil/pkg/jsonline"
 	"vigil/pkg/rundir"
 	"vigil/pkg/spool"
 )
@@ -47,7 +48,7 @@ func prune(env *cli.Env, args []string) int {
 	gone, err := spool.Prune(dir, limits)
 	var out []byte
 	for _, e := range gone {
-		out = fmt.Appendf(out, "%s\t%d\t%s\n", e.Base, e.Disk, e.Time.UTC().Format(time.RFC3339))
+		out = fmt.Appendf(out, "%s\t%d\t%s\n", e.Base, e.Disk, strings.Replace(string(jsonline.AppendTime(nil, e.Time.UnixMilli())), ".000", "", 1))
 	}
 	if code := env.Print(out); err == nil {
 		return code

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )
 
@@ -18,8 +19,12 @@ type Options struct {
 	Mode string // a word of Modes; "" is auto
 
 	// MaxSize bounds the bytes of data in the core; 0 does not. What does not
-	// fit is left out, and the report says that the core is partial.
+	// fit is left out, stacks last, and the report says that the core is partial.
 	MaxSize int64
+
+	// KeepFree is how many bytes Save leaves free on the file system of the core.
+	// A core that would take more ends there, and is partial.
+	KeepFree int64
 
 	// Progress, if set, is told now and then how much of the memory is copied;
 	// total is an estimate. It is called from one goroutine at a time.
@@ -37,6 +42,7 @@ type Report struct {
 	Size    int64            // of the core, holes included
 	Unread  int64            // bytes that read as zero because they could not be read
 	Partial string           // why memory is missing at the end; "" when the core is whole
+	Left    string           // what could not be cleared away in the target, and why; "" as a rule
 	Pause   time.Duration    // of the target
 	Time    time.Time        // of the stop
 	BootMS  int64            // the same on CLOCK_BOOTTIME
@@ -56,6 +62,10 @@ type job struct {
 	ctx context.Context
 	out Output
 	opt Options
+
+	// What before found, once.
+	maps []procfs.Mapping
+	site ptrace.Site
 }
 
 // arrangement is one way to put the parts together: stop the threads, read the
@@ -67,12 +77,16 @@ type arrangement struct {
 	run func(*job) (*Report, error)
 }
 
-// miniMode has to be asked for.
-const miniMode = "mini"
+const (
+	precopyMode = "precopy"
+	miniMode    = "mini" // has to be asked for
+)
 
 // arrangements are the modes in the order in which auto tries them. mini is not
 // tried: it leaves out what the others are there for.
 var arrangements = []arrangement{
+	{precopyMode, (*job).precopy},
+	{"fork", (*job).fork},
 	{"stop", (*job).stop},
 	{miniMode, (*job).mini},
 }
@@ -90,6 +104,9 @@ func Modes() []string {
 // this target, here and now.
 var errUnfit = errors.New("not possible here")
 
+// errFull is reported when the output may not, or cannot, take any more.
+var errFull = errors.New("no room left")
+
 // Capture writes a core of t to out. However it ends, by itself or with the
 // whole program, the target goes on as before: stopped if it was stopped.
 // Cancelling ctx, and a copy that does not move for ten seconds, let it go at
@@ -105,15 +122,27 @@ func (t *Target) Capture(ctx context.Context, out Output, opt Options) (*Report,
 		r, err := a.run(j)
 		if err == nil {
 			r.Mode = a.name
-			if r.Reason == "" {
-				r.Reason = strings.Join(why, "; ")
+			if r.Reason != "" {
+				why = append(why, r.Reason)
 			}
+			r.Reason = strings.Join(why, "; ")
 			return r, nil
 		}
 		if opt.Mode == a.name || !errors.Is(err, errUnfit) {
 			return nil, err
 		}
-		why = append(why, err.Error())
+		if err := j.startOver(); err != nil {
+			return nil, err
+		}
+		why = append(why, strings.ReplaceAll(err.Error(), ": "+errUnfit.Error(), ""))
 	}
 	return nil, fmt.Errorf("mode %s: no such mode", opt.Mode)
+}
+
+// startOver makes the output empty for the next arrangement.
+func (j *job) startOver() error {
+	if out, ok := j.out.(Rewritable); ok {
+		return out.SetSize(0)
+	}
+	return nil
 }

@@ -315,7 +315,7 @@ func TestSidecar(t *testing.T) {
 	for _, want := range []string{
 		`{"schema":"vigil.capture/1","core":"x.core","pid":5,`, `"why":"w","held":{"id":"svc","by":"root","reason":"gdb"},"mode":"stop","mode_reason":"small","pause_us":1500,"threads":2,`,
 		`"partial":"","left_out":[{"tid":7,"state":"D"}],"shared":[{"start":"0x1000","end":"0x2000","name":"/shm"}],"bytes":10,"size":20,"unread_bytes":4096,`,
-		`"build_ids":[{"file":"/lib/c","start":"0x3000","id":"ab"}],"time":"1970-01-01T00:00:00Z","bt_ms":99,"boot":"`, `"build":"v1"}` + "\n",
+		`"build_ids":[{"file":"/lib/c","start":"0x3000","id":"ab"}],"time":"1970-01-01T00:00:00.000Z","bt_ms":99,"boot":"`, `"build":"v1"}` + "\n",
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in %s", want, b)

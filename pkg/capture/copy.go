@@ -53,6 +53,11 @@ type copier struct {
 	batch []piece
 	full  uint64 // bytes in batch
 
+	overwrite bool // the output has other bytes already: zero pages are written, too
+	remember  bool // what cannot be read, in lost
+	lost      []piece
+	losing    sync.Mutex
+
 	written atomic.Int64 // bytes of data, zero pages left out
 	unread  atomic.Int64 // bytes that could not be read; zeroes in the core
 	steps   atomic.Int64 // grows as long as anything moves
@@ -156,6 +161,7 @@ func (c *copier) copy(p piece, buf []byte) error {
 		if err != nil { // the page behind n
 			skip := min(procfs.PageSize, p.size-done)
 			c.unread.Add(int64(skip))
+			c.lose(piece{addr: p.addr + done, size: skip, at: p.at + done})
 			done += skip
 		} else if n == 0 {
 			return io.ErrNoProgress
@@ -167,11 +173,22 @@ func (c *copier) copy(p piece, buf []byte) error {
 	return nil
 }
 
+func (c *copier) lose(p piece) {
+	if c.remember {
+		c.losing.Lock()
+		c.lost = append(c.lost, p)
+		c.losing.Unlock()
+	}
+}
+
 // store writes the pages of b that are not all zero.
 func (c *copier) store(b []byte, at uint64) error {
 	page := len(c.zero)
 	for len(b) > 0 {
 		n := 0
+		if c.overwrite {
+			n = len(b)
+		}
 		for n < len(b) && !c.blank(b[n:min(n+page, len(b))]) {
 			n += min(page, len(b)-n)
 		}

@@ -26,6 +26,15 @@ type moment struct {
 // the id of a first thread that has ended show no memory.
 func (m *moment) id() int { return m.threads[0].tid }
 
+func (m *moment) stackPointers() (sps []uint64) {
+	for _, th := range m.threads {
+		if sp, ok := StackPointer(th.regs[0]); ok {
+			sps = append(sps, sp)
+		}
+	}
+	return sps
+}
+
 // hold stops all threads, reads their registers and calls f, which may let the
 // target go (Session.Release) before it returns; else hold does. It is to be
 // called within ptrace.Run. The pause is that of the target.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 
 	"vigil/pkg/corefile"
 	"vigil/pkg/procfs"
@@ -61,6 +62,32 @@ func (img *image) expected() (n int64) {
 	return n
 }
 
+// stackTop is how much of a stack is kept before anything else.
+const stackTop = 256 << 10
+
+// stackTops is the part of img around the stack pointers.
+func (img *image) stackTops(sps []uint64) *image {
+	tops := &image{}
+	for _, sp := range sps {
+		i, _ := slices.BinarySearchFunc(img.segments, sp, func(s corefile.Segment, sp uint64) int {
+			if s.Address+s.FileSize <= sp {
+				return -1
+			}
+			return 1
+		})
+		if i == len(img.segments) || img.segments[i].Address > sp || img.maps[i].Shared() {
+			continue
+		}
+		s := img.segments[i]
+		start := sp &^ (procfs.PageSize - 1)
+		s.Offset += start - s.Address
+		s.FileSize = min(stackTop, s.Address+s.FileSize-start)
+		s.Address = start
+		tops.add(s, img.maps[i], img.extents[i])
+	}
+	return tops
+}
+
 // shared lists what other processes can write while it is copied, stopped or
 // not, forked or not.
 func (img *image) shared() (regions []Region) {
@@ -99,7 +126,7 @@ func (img *image) plan(pages populace, c *copier, add func(piece) error) error {
 		switch {
 		case img.extents[i] != populated:
 			err = visit(s.Address, s.Address+s.FileSize)
-		case s.FileSize != m.Size():
+		case s.Address != m.Start || s.FileSize != m.Size():
 			err = pages.Present(s.Address, s.Address+s.FileSize, visit)
 		case m.Shared() && m.Inode != 0 && !m.Has("ht"): // hugetlbfs does not tell its holes
 			err = backed(pages, m, c, visit)

@@ -25,7 +25,14 @@ import (
 func TestMain(m *testing.M) {
 	if pid, _ := strconv.Atoi(os.Getenv("CAPTURE_TEST_STREAM")); pid > 0 {
 		if t, err := Open(pid, false); err == nil {
-			t.Stream(context.Background(), os.Stdout, Options{})
+			t.Stream(context.Background(), os.Stdout, Options{Mode: "stop"})
+		}
+		return
+	}
+	if served, err := playPart(); served {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
 		}
 		return
 	}
@@ -34,6 +41,25 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(targetDir)
 	}
 	os.Exit(code)
+}
+
+// playPart is what a test starts in a process of its own: a server to capture, or
+// a capture to kill.
+func playPart() (played bool, err error) {
+	if socket := os.Getenv("CAPTURE_TEST_SERVE"); socket != "" {
+		return true, serveGo(socket)
+	}
+	pid, _ := strconv.Atoi(os.Getenv("CAPTURE_TEST_SAVE"))
+	if pid == 0 {
+		return false, nil
+	}
+	t, err := Open(pid, false)
+	if err != nil {
+		return true, err
+	}
+	defer t.Close()
+	_, err = t.Save(context.Background(), os.Getenv("CAPTURE_TEST_CORE"), Options{Mode: os.Getenv("CAPTURE_TEST_MODE")}, About{})
+	return true, err
 }
 
 var targetDir string
@@ -62,6 +88,8 @@ type live struct {
 	pid   int
 	lines []string // what it said before "ready"
 	file  string   // of its counters
+
+	stderr bytes.Buffer
 }
 
 func start(t *testing.T, args ...string) *live {
@@ -84,8 +112,7 @@ func start(t *testing.T, args ...string) *live {
 func launch(t *testing.T, cmd *exec.Cmd) *live {
 	t.Helper()
 	l := &live{Cmd: cmd}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stderr = &l.stderr
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -102,7 +129,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *live {
 		syscall.Kill(-l.pid, syscall.SIGKILL)
 		cmd.Wait()
 		if t.Failed() {
-			t.Logf("the target said: %s", &stderr)
+			t.Logf("the target said: %s", &l.stderr)
 		}
 	})
 	for s := bufio.NewScanner(out); s.Scan(); {
@@ -325,7 +352,7 @@ func TestCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		_, err := target.Stream(ctx, w, Options{})
+		_, err := target.Stream(ctx, w, Options{Mode: "stop"})
 		done <- err
 	}()
 	eventually(t, "the target is held", func() bool { return l.state(t).State == 't' })

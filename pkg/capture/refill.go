@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sort"
 
 	"vigil/pkg/corefile"
 	"vigil/pkg/procfs"
@@ -102,7 +103,7 @@ func (img *image) within(limit int64, sps []uint64) (part *image, leftOut int64)
 			size[i] -= 1 << 62 // before all others
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(size[a], size[b]) })
+	sort.SliceStable(order, func(i, j int) bool { return size[order[i]] < size[order[j]] })
 	part = &image{}
 	for _, i := range order {
 		n := size[i] &^ (-1 << 62)

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +13,6 @@ import (
 	"vigil/pkg/corefile"
 	"vigil/pkg/spool"
 )
-
-// sparse is an Output to a file, where unwritten parts are holes.
-type sparse struct{ *spool.File }
-
-func (f sparse) SetSize(size int64) error { return f.Truncate(size) }
-
-func (f sparse) Ordered() bool { return false }
 
 // Save captures t into the file path and describes it in a JSON file of the
 // same base name. Both appear complete or not at all, never replace anything,
@@ -35,7 +29,14 @@ func (t *Target) Save(ctx context.Context, path string, opt Options, about About
 		return nil, err
 	}
 	defer side.Discard()
-	r, err := t.Capture(ctx, sparse{core}, opt)
+	if err := reserve(side); err != nil {
+		return nil, objectFirst(err)
+	}
+	out, err := newBounded(core, opt.KeepFree)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r, err := t.Capture(ctx, out, opt)
 	if err != nil {
 		return nil, objectFirst(err)
 	}
@@ -46,7 +47,10 @@ func (t *Target) Save(ctx context.Context, path string, opt Options, about About
 	if err != nil {
 		return nil, err
 	}
-	if _, err := side.Write(line); err != nil {
+	if _, err := side.WriteAt(line, 0); err != nil {
+		return nil, objectFirst(err)
+	}
+	if err := side.Truncate(int64(len(line))); err != nil {
 		return nil, objectFirst(err)
 	}
 	for _, f := range []*spool.File{core, side} {
@@ -58,6 +62,12 @@ func (t *Target) Save(ctx context.Context, path string, opt Options, about About
 		}
 	}
 	return r, nil
+}
+
+// reserve takes the space of the description before the core takes it all.
+func reserve(f *spool.File) error {
+	_, err := f.WriteAt(bytes.Repeat([]byte{' '}, 32<<10), 0)
+	return err
 }
 
 func (t *Target) subject() Subject {

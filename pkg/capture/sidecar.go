@@ -3,7 +3,6 @@ package capture
 import (
 	"os"
 	"strings"
-	"time"
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/jsonline"
@@ -72,7 +71,7 @@ func (s *Sidecar) Append(dst []byte) ([]byte, error) {
 	w.Int("size", s.Size)
 	w.Int("unread_bytes", s.Unread)
 	s.appendBuildIDs(&w)
-	w.Str("time", s.Time.UTC().Format(time.RFC3339Nano))
+	w.Time("time", s.Time.UnixMilli())
 	w.Int("bt_ms", s.BootMS)
 	w.Str("boot", boot)
 	w.Int("by_uid", int64(os.Getuid()))

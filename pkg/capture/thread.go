@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,9 +20,6 @@ type regset struct {
 	max   int                 // bytes
 	fit   func([]byte) []byte // what readers of cores can bear; nil: all of it
 }
-
-// sp is the stack pointer.
-func (t *thread) sp() uint64 { return binary.LittleEndian.Uint64(t.regs[0][regSP:]) }
 
 // thread is what only the tracer can know of a stopped thread.
 type thread struct {

@@ -29,8 +29,7 @@ type source interface {
 }
 
 // writing writes the core of a moment from the memory of a process that does
-// not change: the target while it stands, or a copy of it. It runs beside the
-// thread that traces, which must be able to let go at any time.
+// not change: the target while it stands, or a copy of it.
 type writing struct {
 	*job
 	moment *moment
@@ -47,14 +46,32 @@ type writing struct {
 	shared []Region
 	ids    []BuildID
 	head   int
+
+	partial string
 }
 
 // watch does the work and returns when it is done, called off, or stalled.
 func (w *writing) watch(bufs [][]byte) error {
-	ctx, cancel := context.WithCancel(w.ctx)
+	return w.guard(func(ctx context.Context) error { return w.run(ctx, bufs) }, func() int64 {
+		c := w.copier.Load()
+		if c == nil {
+			return 0
+		}
+		if w.opt.Progress != nil {
+			w.opt.Progress(c.written.Load(), w.total.Load())
+		}
+		return c.steps.Load()
+	})
+}
+
+// guard does work beside the thread that traces, which must be able to let the
+// target go at any time, and returns when it is done, called off, or when steps
+// does not grow any more.
+func (j *job) guard(work func(context.Context) error, steps func() int64) error {
+	ctx, cancel := context.WithCancel(j.ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- w.run(ctx, bufs) }()
+	go func() { done <- work(ctx) }()
 	tick := time.NewTicker(stallLimit / 50)
 	defer tick.Stop()
 	seen, since := int64(-1), time.Now()
@@ -62,25 +79,18 @@ func (w *writing) watch(bufs [][]byte) error {
 		select {
 		case err := <-done:
 			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = w.gone()
+				err = j.gone()
 			}
 			return err
 		case <-ctx.Done():
-			return fmt.Errorf("pid %d: capture called off", w.PID)
+			return fmt.Errorf("pid %d: capture called off", j.PID)
 		case <-tick.C:
 		}
-		steps := int64(0)
-		if c := w.copier.Load(); c != nil {
-			steps = c.steps.Load()
-			if w.opt.Progress != nil {
-				w.opt.Progress(c.written.Load(), w.total.Load())
-			}
-		}
-		if steps != seen {
-			seen, since = steps, time.Now()
+		if n := steps(); n != seen {
+			seen, since = n, time.Now()
 		}
 		if time.Since(since) > stallLimit {
-			return fmt.Errorf("pid %d: copy did not move for %v: target let go", w.PID, stallLimit)
+			return fmt.Errorf("pid %d: copy did not move for %v: target let go", j.PID, stallLimit)
 		}
 	}
 }
@@ -132,7 +142,11 @@ func (w *writing) run(ctx context.Context, bufs [][]byte) error {
 		return err
 	}
 	w.head, w.size = len(head), int64(size)
-	w.total.Store(img.expected())
+	kept, left := img.within(w.opt.MaxSize, w.moment.stackPointers())
+	if left > 0 {
+		w.partial = fmt.Sprintf("%d MiB are over the limit", left>>20)
+	}
+	w.total.Store(kept.expected())
 	if err := w.out.SetSize(w.size); err != nil {
 		return err
 	}
@@ -142,7 +156,19 @@ func (w *writing) run(ctx context.Context, bufs [][]byte) error {
 	w.shared, w.ids = img.shared(), buildIDs(maps, src)
 	c := newCopier(src, w.out)
 	w.copier.Store(c)
-	return c.run(ctx, bufs, func(add func(piece) error) error { return img.plan(src, c, add) })
+	err = c.run(ctx, bufs, func(add func(piece) error) error {
+		// The stacks first: should there be no room for all, a debugger has them.
+		if !w.out.Ordered() {
+			if err := img.stackTops(w.moment.stackPointers()).plan(src, c, add); err != nil {
+				return err
+			}
+		}
+		return kept.plan(src, c, add)
+	})
+	if errors.Is(err, errFull) {
+		w.partial, err = err.Error(), nil
+	}
+	return err
 }
 
 // report is the report of a core that is written.
@@ -150,6 +176,11 @@ func (w *writing) report(pause time.Duration) *Report {
 	r := w.moment.report(pause)
 	c := w.copier.Load()
 	r.Bytes, r.Size, r.Unread = int64(w.head)+c.written.Load(), w.size, c.unread.Load()
-	r.Shared, r.BuildIDs = w.shared, w.ids
+	r.Shared, r.BuildIDs, r.Partial = w.shared, w.ids, w.partial
+	if out, ok := w.out.(Rewritable); ok { // what was written twice counts once
+		if n, err := out.Allocated(); err == nil {
+			r.Bytes = n
+		}
+	}
 	return r
 }

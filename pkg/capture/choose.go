@@ -1,0 +1,51 @@
+package capture
+
+import (
+	"fmt"
+	"time"
+
+	"vigil/pkg/procfs"
+)
+
+// followMin is the memory in small pages from which on it is worth the effort to
+// follow what a process writes: below it, a fork stops it for no longer.
+const followMin = 48 << 20
+
+// passOver says why auto does not even try to follow the target: the fork is as
+// good, and simpler.
+func (j *job) passOver() error {
+	if j.opt.Mode == precopyMode {
+		return nil
+	}
+	maps, _, err := j.before()
+	if err != nil {
+		return err
+	}
+	l := j.load(maps)
+	if j.opt.MaxSize > 0 && l.total() > uint64(j.opt.MaxSize) {
+		return fmt.Errorf("precopy: %d MiB are more than the core may have: %w", l.total()>>20, errUnfit)
+	}
+	mine, forked := precopyPause(l.small+l.huge, fewPages, 1), l.forkPause()
+	if l.small < followMin || mine > forked {
+		return fmt.Errorf("%d MiB in small and %d MiB in huge pages: a fork stops it for %v: %w", l.small>>20, l.huge>>20, forked.Round(100*time.Microsecond), errUnfit)
+	}
+	return nil
+}
+
+// roomToFork says why the target must not fork although the kernel would let it:
+// what is missing then is missing to the target.
+func (j *job) roomToFork(maps []procfs.Mapping) error {
+	l := j.load(maps)
+	// Page tables, and copies of what is written while the fork lives.
+	need := l.small>>9 + (l.small+l.huge)>>3
+	if room, limited := procfs.MemoryRoom(j.living()); limited && room < need {
+		return fmt.Errorf("fork: the copy may take %d MiB, its control group has %d MiB left: %w", need>>20, room>>20, errUnfit)
+	}
+	if available := procfs.MemoryAvailable(); available < need {
+		return fmt.Errorf("fork: the copy may take %d MiB, the machine has %d MiB left: %w", need>>20, available>>20, errUnfit)
+	}
+	if procfs.StrictOvercommit() {
+		return fmt.Errorf("fork: vm.overcommit_memory is 2: %w", errUnfit)
+	}
+	return nil
+}

@@ -1,0 +1,392 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"vigil/pkg/procfs"
+	"vigil/pkg/uffd"
+)
+
+// Rewritable is an Output whose parts may be written again, and cleared.
+type Rewritable interface {
+	Output
+	// Clear makes a part read as zero.
+	Clear(at, size int64) error
+	// Allocated is how many bytes it takes where it lies.
+	Allocated() (int64, error)
+}
+
+const (
+	followStep = 64 << 20 // scanned, protected and copied at a time
+	fewPages   = 512      // written in the last round: the next can be left to the stop
+	mostRounds = 10
+	slowRounds = 2 // that did not shrink by a tenth
+
+	regionRoom = 1 << 16 // regions of one call of PAGEMAP_SCAN
+)
+
+// following copies the memory of a process that runs, again and again what was
+// written meanwhile, until little is left for the stop.
+type following struct {
+	*job
+	src     procSource
+	id      int
+	out     Rewritable
+	tracker *uffd.Tracker
+	layout  *procfs.Layout
+	placing
+	bufs    [][]byte
+	regions []procfs.Region
+
+	known   []procfs.Mapping // smaps of the start: the flags and counts of each
+	refused map[span]bool    // cannot be followed; copied in the stop
+	filed   map[span]bool    // mappings of files, of which the content of the file was copied
+	single  map[span]bool    // mappings copied once and for all: they do not change
+	unsure  []span           // the image may lack what is there: to be copied whole
+	elf     map[span]bool    // begin with the header of an ELF file
+	filter  uint64
+
+	rounds int
+	pages  uint64 // written in the last round
+}
+
+type span struct{ start, end uint64 }
+
+func spanOf(m procfs.Mapping) span { return span{m.Start, m.End} }
+
+// describe gives a mapping of /proc/PID/maps the flags and counts that smaps
+// knew of it; a new one counts as populated.
+func (f *following) describe(m procfs.Mapping) procfs.Mapping {
+	i, _ := slices.BinarySearchFunc(f.known, m.Start, func(k procfs.Mapping, addr uint64) int {
+		if k.End <= addr {
+			return -1
+		}
+		return 1
+	})
+	if i < len(f.known) {
+		if k := f.known[i]; k.Start <= m.Start && k.Inode == m.Inode && k.Shared() == m.Shared() {
+			m.Flags, m.RSS, m.Anonymous, m.Swap, m.Common, m.Huge = k.Flags, k.RSS, k.Anonymous, k.Swap, k.Common, k.Huge
+		}
+	}
+	if m.Inode == 0 {
+		m.RSS = max(m.RSS, 1)
+	} else if m.Perm[1] == 'w' || m.Flags == "" {
+		m.Anonymous = max(m.Anonymous, 1) // it may be written to until the stop
+	}
+	return m
+}
+
+// mappings are those of the target now.
+func (f *following) mappings() ([]procfs.Mapping, error) {
+	maps, cut, err := procfs.ReadMaps(f.id, mapsLimit)
+	if cut {
+		return nil, fmt.Errorf("precopy: too many mappings: %w", errUnfit)
+	}
+	for i := range maps {
+		maps[i] = f.describe(maps[i])
+	}
+	return maps, err
+}
+
+func (f *following) extentOf(m procfs.Mapping) extent {
+	if m.Name == "[vsyscall]" {
+		return nothing
+	}
+	e := keep(m, f.filter)
+	if e != header {
+		return e
+	}
+	is, seen := f.elf[spanOf(m)]
+	if !seen {
+		is = startsELF(f.src, m.Start)
+		f.elf[spanOf(m)] = is
+	}
+	if !is {
+		return nothing
+	}
+	return header
+}
+
+// follow takes rounds until the rest is small, or does not shrink any more.
+func (f *following) follow(ctx context.Context) error {
+	last, slow := uint64(0), 0
+	for f.rounds < mostRounds && slow < slowRounds {
+		if err := f.round(ctx); err != nil {
+			return err
+		}
+		f.rounds++
+		if f.rounds > 1 && f.pages < fewPages {
+			break
+		}
+		if f.rounds > 2 && f.pages > last/10*9 {
+			slow++
+		}
+		last = f.pages
+	}
+	return nil
+}
+
+// round protects and copies what was written since the last one.
+func (f *following) round(ctx context.Context) error {
+	maps, err := f.mappings()
+	if err != nil {
+		return err
+	}
+	c := newCopier(f.src, f.out)
+	c.overwrite, c.remember = f.rounds > 0, true
+	f.pages = 0
+	defer f.tell(c)()
+	err = c.run(ctx, f.bufs, func(add func(piece) error) error {
+		for _, m := range maps {
+			if err := f.visit(m, c, add); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, p := range c.lost { // could not be read when it was their turn
+		f.unsure = append(f.unsure, span{p.addr, p.addr + p.size})
+	}
+	return err
+}
+
+// tell reports the progress of a copy until the returned function is called.
+func (f *following) tell(c *copier) (stop func()) {
+	if f.opt.Progress == nil || f.rounds > 0 {
+		return func() {}
+	}
+	total := f.expected()
+	done := make(chan struct{})
+	var teller sync.WaitGroup
+	teller.Go(func() {
+		tick := time.NewTicker(stallLimit / 50)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				f.opt.Progress(c.written.Load(), total)
+			}
+		}
+	})
+	return func() {
+		close(done)
+		teller.Wait()
+	}
+}
+
+func (f *following) expected() (n int64) {
+	for _, m := range f.known {
+		if f.extentOf(m) != nothing {
+			n += int64(m.RSS + m.Swap)
+		}
+	}
+	return n
+}
+
+// visit does what a round has to do for one mapping.
+func (f *following) visit(m procfs.Mapping, c *copier, add func(piece) error) error {
+	e := f.extentOf(m)
+	switch kindOf(m, e) {
+	case tracked:
+		if f.refused[spanOf(m)] {
+			return nil
+		}
+		return f.track(m, add)
+	case filed:
+		return f.fromFile(m, c)
+	case once:
+		if f.single[spanOf(m)] {
+			return nil
+		}
+		f.single[spanOf(m)] = true
+		size := m.Size()
+		if e == header {
+			size = min(size, procfs.PageSize)
+		}
+		return f.whole(m, size, add)
+	}
+	return nil
+}
+
+func (f *following) whole(m procfs.Mapping, size uint64, add func(piece) error) error {
+	f.put(m.Start, m.Start+size)
+	if err := f.out.SetSize(int64(f.next)); err != nil {
+		return err
+	}
+	return f.hand(m.Start, m.Start+size, forked(m), add)
+}
+
+// hand hands the parts of a range to the copier.
+func (f *following) hand(start, end uint64, gentle bool, add func(piece) error) error {
+	return f.each(start, end, func(start, end, at uint64) error {
+		return add(piece{addr: start, size: end - start, at: at, gentle: gentle})
+	})
+}
+
+// fromFile copies what a private mapping shows where the process has not written
+// to it: the file. To read that through the memory of the process would race with
+// its writes. Where the file cannot be had, all is left to the stop.
+func (f *following) fromFile(m procfs.Mapping, c *copier) error {
+	if _, tried := f.filed[spanOf(m)]; tried {
+		return nil
+	}
+	file, err := procfs.OpenMapped(f.id, m)
+	f.filed[spanOf(m)] = err == nil
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	f.put(m.Start, m.End)
+	if err := f.out.SetSize(int64(f.next)); err != nil {
+		return err
+	}
+	buf := make([]byte, min(m.Size(), batchSize))
+	return f.each(m.Start, m.End, func(start, end, at uint64) error {
+		for start < end {
+			b := buf[:min(end-start, uint64(len(buf)))]
+			n, err := file.ReadAt(b, int64(m.Offset+start-m.Start))
+			if err != nil {
+				clear(b[n:]) // behind the end of the file
+			}
+			if err := c.store(b, at); err != nil {
+				return err
+			}
+			start, at = start+uint64(len(b)), at+uint64(len(b))
+		}
+		return nil
+	})
+}
+
+// ownPages adds the pages of a mapping of a file that are not the file's.
+func (f *following) ownPages(m procfs.Mapping, now []span) ([]span, error) {
+	q := procfs.Query{Inverted: procfs.File, All: procfs.File, AnyOf: procfs.Present | procfs.Swapped, Returns: procfs.Present}
+	regions, err := f.src.Scan(q, m.Start, m.End, f.regions, nil)
+	for _, r := range regions {
+		now = append(now, span{r.Start, r.End})
+	}
+	return now, err
+}
+
+var (
+	// written asks for, and protects anew, what was written.
+	written = procfs.Query{Flags: procfs.Protect | procfs.CheckAsync, All: procfs.Written, AnyOf: procfs.Present | procfs.Swapped, Returns: procfs.Written}
+	// present asks for all there is in a range that is followed.
+	present = procfs.Query{Flags: procfs.CheckAsync, AnyOf: procfs.Present | procfs.Swapped}
+)
+
+// track protects and hands out what was written in a mapping. The protection
+// comes before the copy, so that what is written meanwhile is found by the next
+// round. A range that is not followed (any more) is registered, and then all that
+// is in it is copied: an old mark must not make a page look unwritten.
+func (f *following) track(m procfs.Mapping, add func(piece) error) error {
+	in := func(u span) bool { return u.start < m.End && m.Start < u.end }
+	fresh := f.rounds == 0 || slices.ContainsFunc(f.unsure, in)
+	for {
+		if fresh {
+			if !f.current(m) {
+				f.unsure = append(f.unsure, spanOf(m))
+				return nil
+			}
+			if err := f.tracker.Register(m.Start, m.End); err != nil {
+				// Another userfaultfd, or a kind of memory that cannot be followed.
+				f.refused[spanOf(m)] = true
+				f.unsure = append(f.unsure, spanOf(m))
+				return nil
+			}
+			if !f.current(m) {
+				f.tracker.Unregister(m.Start, m.End)
+				f.unsure = append(f.unsure, spanOf(m))
+				return nil
+			}
+		}
+		err := f.steps(m, fresh, add)
+		switch {
+		case err == nil && fresh:
+			f.unsure = slices.DeleteFunc(f.unsure, func(u span) bool { return m.Start <= u.start && u.end <= m.End })
+			return nil
+		case !errors.Is(err, syscall.EPERM):
+			return err
+		case fresh:
+			// It changes right now. Some of it may be protected and not copied.
+			f.unsure = append(f.unsure, spanOf(m))
+			return nil
+		}
+		fresh = true
+	}
+}
+
+func (f *following) steps(m procfs.Mapping, fresh bool, add func(piece) error) error {
+	var regions []procfs.Region
+	for lo := m.Start; lo < m.End; lo += followStep {
+		hi := lo + min(followStep, m.End-lo)
+		var err error
+		regions, err = f.src.Scan(written, lo, hi, f.regions, regions[:0])
+		if err == nil && fresh {
+			regions, err = f.src.Scan(present, lo, hi, f.regions, regions[:0])
+		}
+		if err != nil {
+			return err
+		}
+		if len(regions) == 0 {
+			continue
+		}
+		before := f.next
+		if f.put(m.Start, m.End); f.next != before {
+			if err := f.out.SetSize(int64(f.next)); err != nil {
+				return err
+			}
+		}
+		for _, r := range regions {
+			f.pages += r.Size() / procfs.PageSize
+			if err := f.hand(r.Start, r.End, forked(m), add); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// current says whether the mapping still is as it was when it was listed. To
+// register a part of a mapping would cut it into two, and then mremap(2) of the
+// whole fails for the target.
+func (f *following) current(m procfs.Mapping) bool {
+	now, ok, err := f.layout.At(m.Start)
+	return err == nil && ok && now.Start == m.Start && now.End == m.End && now.Inode == m.Inode
+}
+
+// unfollow ends all registrations, gently.
+func (f *following) unfollow() {
+	for addr := uint64(0); ; {
+		m, ok, err := f.layout.At(addr)
+		if err != nil || !ok {
+			break
+		}
+		if !m.Shared() && m.Inode == 0 && m.Perm != "--xp" {
+			f.tracker.Unregister(m.Start, m.End)
+		}
+		if addr = m.End; addr == 0 {
+			break
+		}
+	}
+	f.tracker.Close()
+	f.layout.Close()
+}
+
+// predictPause estimates the stop of a capture that ends now.
+func (f *following) predictPause(scanners int) time.Duration {
+	size := uint64(0)
+	for _, m := range f.known {
+		if kindOf(m, keep(m, f.filter)) == tracked {
+			size += m.RSS + m.Swap
+		}
+	}
+	return precopyPause(size, f.pages, scanners)
+}
