@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -169,6 +170,32 @@ func TestDebugEnds(t *testing.T) {
 	})
 }
 
+// TestDebugTellsThatTheHoldIsGone: somebody else has released it.
+func TestDebugTellsThatTheHoldIsGone(t *testing.T) {
+	scriptedUnderEveryShell(t, func(c *chain) {
+		c.serve()
+		output, err := os.Create(c.in("debug"))
+		if err != nil {
+			c.Fatal(err)
+		}
+		cmd := c.script("vigil-debug", "-n", "-t", "10s", "svc", "--", "sleep", "1000")
+		cmd.Stdout, cmd.Stderr = output, output
+		if err := errors.Join(cmd.Start(), output.Close()); err != nil {
+			c.Fatal(err)
+		}
+		c.until("the hold", c.held)
+		c.until("it runs", func() bool { return strings.Contains(c.text("debug"), "held, acknowledged by hbsend\n") })
+		if got := run(c.T, nil, c.tree+"/dist/diagfifo", "release", "-dir", c.in("hold"), "-force", "svc"); got.code != 0 {
+			c.Fatalf("release: %+v", got)
+		}
+		c.until("the warning", func() bool {
+			return strings.Contains(c.text("debug"), "warning: svc: the hold is gone; whoever watches it will act\n")
+		})
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
 // endsBy sends a signal to vigil-debug when it has come so far.
 func (c *chain) endsBy(sig syscall.Signal, ready func() bool) {
 	c.Helper()
@@ -242,6 +269,9 @@ func TestDebugWithGdb(t *testing.T) {
 		if !strings.Contains(c.text("gdb"), want) {
 			t.Errorf("gdb: no %q in\n%s", want, c.text("gdb"))
 		}
+	}
+	if strings.Contains(c.text("gdb"), "vigil.gdb:") {
+		t.Errorf("gdb does not take vigil.gdb:\n%s", c.text("gdb"))
 	}
 	c.until("alive again", func() bool { return strings.Contains(c.text("events"), `"from":"held","to":"alive"`) })
 	if alarms := c.alarms(); len(alarms) > 0 {
