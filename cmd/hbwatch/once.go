@@ -1,10 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 	"vigil/pkg/hook"
 	"vigil/pkg/jsonline"
 	"vigil/pkg/watch"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"vigil/pkg/cli"
 	"vigil/pkg/detector"
+	"vigil/pkg/fmt"
 	"vigil/pkg/tune"
 )
 

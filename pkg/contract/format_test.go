@@ -118,7 +118,7 @@ func misprint(info *types.Info, call *ast.CallExpr) (bad []string) {
 		verbs, odd = verbsOf(format)
 	}
 	for i, a := range call.Args[fixed:] {
-		numeric := i < len(verbs) && strings.IndexByte("doxg", verbs[i]) >= 0
+		numeric := i < len(verbs) && strings.IndexByte("doxfg", verbs[i]) >= 0
 		if at := info.Types[a].Type; !printable(at, numeric) {
 			bad = append(bad, types.ExprString(a)+" is a "+at.String())
 		}
@@ -176,7 +176,7 @@ func verbsOf(format string) (verbs, odd string) {
 		if rest[0] != '%' {
 			verbs += rest[:1]
 		}
-		if strings.IndexByte("sqvdxogw%", rest[0]) < 0 {
+		if strings.IndexByte("sqvdxofgw%", rest[0]) < 0 {
 			odd = rest[:1]
 		}
 		format = rest[1:]

@@ -1,11 +1,12 @@
 package detector
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // A Kind is one way to detect, as a row of the table from which the parser, the

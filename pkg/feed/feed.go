@@ -4,12 +4,12 @@ package feed
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/watch"
 )
 

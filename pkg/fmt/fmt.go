@@ -2,7 +2,7 @@
 // of it as messages and errors need, and no reflection. The standard one brings
 // some 120 kB into a program of 2 MB.
 //
-// The verbs are %s %q %v %d %x %o %g %w and %%, with width, precision and the
+// The verbs are %s %q %v %d %x %o %f %g %w and %%, with width, precision and the
 // flags - 0 #. An operand is a string, an error, a Stringer, a []byte, a bool or
 // a number of a predeclared type; anything else shows as %!v(?). A test of the
 // tree holds every call to that.
@@ -169,9 +169,9 @@ func (v verb) append(dst []byte, a any) []byte {
 	case bool:
 		return v.text(dst, strconv.FormatBool(x))
 	case float64:
-		return v.text(dst, strconv.FormatFloat(x, 'g', v.precision, 64))
+		return v.float(dst, x, 64)
 	case float32:
-		return v.text(dst, strconv.FormatFloat(float64(x), 'g', v.precision, 32))
+		return v.float(dst, float64(x), 32)
 	}
 	if n, negative, ok := integer(a); ok && v.char != '!' {
 		return v.integer(dst, n, negative)
@@ -214,6 +214,17 @@ func integer(a any) (n uint64, negative, ok bool) {
 	return uint64(i), false, true
 }
 
+func (v verb) float(dst []byte, x float64, bits int) []byte {
+	format := byte('g')
+	if v.char == 'f' {
+		format = 'f'
+		if v.precision < 0 {
+			v.precision = 6
+		}
+	}
+	return v.pad(dst, strconv.FormatFloat(x, format, v.precision, bits))
+}
+
 func (v verb) integer(dst []byte, n uint64, negative bool) []byte {
 	base, prefix := 10, ""
 	switch {
@@ -244,7 +255,7 @@ func (v verb) text(dst []byte, s string) []byte {
 		}
 		return v.pad(dst, string(b))
 	}
-	if v.precision >= 0 && v.char != 'g' {
+	if v.precision >= 0 {
 		n := 0
 		for i := range s {
 			if n++; n > v.precision {

@@ -35,7 +35,7 @@ func agreed(a any) string {
 	case bool:
 		return "v"
 	case float64, float32:
-		return "vg"
+		return "vgf"
 	}
 	return "vdxo"
 }
@@ -55,7 +55,7 @@ func TestLikeTheStandardOne(t *testing.T) {
 				if !strings.Contains(agreed(a), "s") {
 					modifiers = append(modifiers, "016", "#")
 				}
-			case 'g':
+			case 'g', 'f':
 				modifiers = append(modifiers, ".3")
 			}
 			for _, m := range modifiers {

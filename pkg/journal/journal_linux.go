@@ -3,10 +3,11 @@ package journal
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"syscall"
+
+	"vigil/pkg/fmt"
 )
 
 // File is a file that is only appended to, by one process at a time: it holds

@@ -2,7 +2,6 @@ package prom
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/watch"
 )
 

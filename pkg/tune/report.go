@@ -1,10 +1,11 @@
 package tune
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // header names the columns of TSV.

@@ -19,13 +19,13 @@ package tune
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 

@@ -1,12 +1,12 @@
 package tune
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"vigil/pkg/detector"
+	"vigil/pkg/fmt"
 )
 
 // A Row is one setting of one detector, and how it fared.

@@ -2,10 +2,10 @@ package watch
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )
@@ -47,7 +47,7 @@ func (s *source) readBare(name string, terms heartbeat.Terms) (r heartbeat.Recor
 	case info.UID != 0 && info.UID != os.Geteuid() && info.UID != terms.Owner:
 		err = &heartbeat.Reject{Reason: heartbeat.ForeignOwner, Detail: fmt.Sprintf("uid %d", info.UID)}
 	case info.Mode&0o002 != 0:
-		err = &heartbeat.Reject{Reason: heartbeat.Writable, Detail: fmt.Sprintf("mode %04o", info.Mode)}
+		err = &heartbeat.Reject{Reason: heartbeat.Writable, Detail: fmt.Sprintf("mode %04o", uint32(info.Mode))}
 	}
 	return heartbeat.Record{Foreign: true, ID: name}, info, err
 }

@@ -1,11 +1,11 @@
 package watch
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"vigil/pkg/detector"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/hold"
 	"vigil/pkg/schedule"

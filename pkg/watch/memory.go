@@ -3,11 +3,11 @@ package watch
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/jsonline"
 	"vigil/pkg/rundir"
 )

@@ -2,11 +2,11 @@ package watch
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
 	"vigil/pkg/detector"
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )

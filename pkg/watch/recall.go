@@ -2,10 +2,10 @@ package watch
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/jsonline"
 )

@@ -2,13 +2,13 @@ package watch
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
 )

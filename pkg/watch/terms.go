@@ -1,11 +1,11 @@
 package watch
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 )
 
