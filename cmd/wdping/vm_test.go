@@ -44,7 +44,10 @@ type scenario struct {
 	driver driver
 	vars   string // assignments for the script
 	end    vmtest.End
-	boots  int // 0 is one
+	boots  int    // 0 is one
+	stress bool   // time goes slower, there is swap, and late.sh
+	panics bool   // the kernel resets the machine, not the device
+	shows  string // that the console has to have
 }
 
 var scenarios = []scenario{
@@ -64,16 +67,21 @@ var scenarios = []scenario{
 	{script: "nowayout", driver: softdog.with("nowayout=1"), end: vmtest.Reset},
 	{script: "nowayout", driver: i6300esb.with("nowayout=1"), end: vmtest.Reset},
 	{script: "held", driver: i6300esb, end: vmtest.Reset},
+	{script: "latch", driver: i6300esb, end: vmtest.Reset},
+	{script: "ledger", driver: i6300esb, vars: "card=32 sure=certain", end: vmtest.Off, boots: 3},
+	{script: "ledger", driver: softdog, vars: "card=0 sure=probable", end: vmtest.Off, boots: 3},
+	{script: "pretimeout", driver: i6300esb, vars: "governor=noop after=5.5 before=7", end: vmtest.Reset,
+		shows: `^\[\d+\.\d\d\] .*watchdog0: pretimeout event`},
+	{script: "pretimeout", driver: softdog, vars: "governor=panic after=2.5 before=4", end: vmtest.Reset, panics: true,
+		shows: `Kernel panic - not syncing: watchdog pretimeout event`},
+	{script: "stress", driver: softdog, end: vmtest.Off, stress: true},
 }
 
 // TestVM takes wdping through the life and the death of real machines: there is
 // no other way to know that it resets them when it should, and else does not.
 func TestVM(t *testing.T) {
 	gate.Need(t, "vm")
-	files := map[string][]byte{"/bin/deny": vmtest.Helper(t, "amd64", "testdata/deny")}
-	for _, name := range []string{"wdping", "hbsend", "diagfifo"} {
-		files["/bin/"+name] = vmtest.Program(t, "amd64", name)
-	}
+	files := programs(t)
 	for _, s := range scenarios {
 		t.Run(s.script+"/"+s.driver.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,29 +90,52 @@ func TestVM(t *testing.T) {
 	}
 }
 
-func (s *scenario) machine(t *testing.T, files map[string][]byte) vmtest.Machine {
-	script := fmt.Sprintf("driver='%s' identity='%s' params='%s'\n%s\n", s.driver.name, s.driver.identity, s.driver.params, s.vars)
-	for _, name := range []string{"lib", s.script} {
+func programs(t testing.TB) map[string][]byte {
+	files := map[string][]byte{}
+	for _, name := range []string{"deny", "hog"} {
+		files["/bin/"+name] = vmtest.Helper(t, "amd64", "testdata/"+name)
+	}
+	for _, name := range []string{"wdping", "hbsend", "diagfifo"} {
+		files["/bin/"+name] = vmtest.Program(t, "amd64", name)
+	}
+	return files
+}
+
+func (s *scenario) machine(t testing.TB, files map[string][]byte) vmtest.Machine {
+	m := vmtest.Machine{
+		Files:   files,
+		Modules: append([]string{s.driver.name, "pretimeout_noop", "pretimeout_panic"}, s.driver.modules...),
+		Qemu:    s.driver.qemu,
+		Disk:    s.boots > 1 || s.stress,
+		Resets:  max(s.boots-1, 0),
+	}
+	parts := []string{"lib", s.script}
+	if s.stress {
+		// A slower processor has less to emulate in each second; a part of the
+		// memory becomes a disk to swap to, which takes no time of the host's.
+		m.Shift = 4
+		m.Append = []string{"memmap=64M!160M"}
+		m.Modules = append(m.Modules, "nd_pmem")
+		parts = []string{"lib", "late", s.script}
+	}
+	m.Script = fmt.Sprintf("driver='%s' identity='%s' params='%s'\n%s\n", s.driver.name, s.driver.identity, s.driver.params, s.vars)
+	for _, name := range parts {
 		text, err := os.ReadFile("testdata/vm/" + name + ".sh")
 		if err != nil {
 			t.Fatal(err)
 		}
-		script += string(text)
+		m.Script += string(text)
 	}
-	return vmtest.Machine{
-		Script:  script,
-		Files:   files,
-		Modules: append([]string{s.driver.name}, s.driver.modules...),
-		Qemu:    s.driver.qemu,
-		Disk:    s.boots > 1,
-		Resets:  max(s.boots-1, 0),
-	}
+	return m
 }
 
 func (s *scenario) check(t *testing.T, got *vmtest.Result) {
 	bad := got.End != s.end || got.Has(`^\[\d+\.\d\d\] FAIL`) || s.end == vmtest.Off && !got.Has(`^\[\d+\.\d\d\] script ended with 0$`)
 	if bad {
 		t.Errorf("end %s, want %s", got.End, s.end)
+	}
+	if !got.Has(s.shows) {
+		t.Errorf("the console does not show %s", s.shows)
 	}
 	for _, complaint := range overdue(got.Lines()) {
 		t.Error(complaint)
@@ -114,7 +145,7 @@ func (s *scenario) check(t *testing.T, got *vmtest.Result) {
 	if s.end == vmtest.Reset {
 		resets++
 	}
-	if s.driver.name == "softdog" {
+	if s.driver.name == "softdog" || s.panics {
 		resets = 0
 	}
 	if n := got.Happened("WATCHDOG"); n != resets {

@@ -69,26 +69,48 @@ func cacheDir() (string, error) {
 }
 
 func fetch(arch string) (*Kernel, error) {
-	cache, err := cacheDir()
+	dir, err := cached(arch, arch, download{
+		choose: func(run apt) ([]string, error) { return newestKernel(run, "linux-image-"+arch) },
+		keep:   keep,
+		finish: func(ctx context.Context, dir string) error { return bootable(ctx, dir, arch) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	// Other test processes want the same: the first one gets it for all.
-	lock, err := os.OpenFile(filepath.Join(cache, arch+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return open(arch, dir)
+}
+
+// Debian gives a directory with all regular files of Debian packages, unpacked and
+// cached as the kernel is; usr/ is left out of their paths. What the programs in
+// it need of a C library comes from the package libc6.
+func Debian(arch string, names ...string) (string, error) {
+	return cached(arch+"-"+strings.Join(names, "-"), arch, download{
+		choose: func(apt) ([]string, error) { return names, nil },
+		keep:   func(string) bool { return true },
+		finish: func(context.Context, string) error { return nil },
+	})
+}
+
+// cached gives a directory of the cache, and makes it the first time.
+func cached(name, arch string, d download) (string, error) {
+	cache, err := cacheDir()
 	if err != nil {
-		return nil, err
+		return "", err
+	}
+	// Other test processes want the same: the first one gets it for all.
+	lock, err := os.OpenFile(filepath.Join(cache, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
 	}
 	defer lock.Close()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, err
+		return "", err
 	}
-	dir := filepath.Join(cache, arch)
-	if _, err := os.Stat(dir); err != nil {
-		if err := download(cache, arch, dir); err != nil {
-			return nil, err
-		}
+	dir := filepath.Join(cache, name)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
 	}
-	return open(arch, dir)
+	return dir, d.get(cache, arch, dir)
 }
 
 // open reads what a kernel's directory holds.
@@ -111,8 +133,15 @@ func open(arch, dir string) (*Kernel, error) {
 	return k, nil
 }
 
-// download makes dir, whole or not at all.
-func download(cache, arch, dir string) error {
+// download is how a directory of the cache is made.
+type download struct {
+	choose func(apt) ([]string, error)                 // the packages
+	keep   func(path string) bool                      // of their files
+	finish func(ctx context.Context, dir string) error // when all is unpacked
+}
+
+// get makes dir, whole or not at all.
+func (d *download) get(cache, arch, dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchLimit)
 	defer cancel()
 	tmp, err := os.MkdirTemp(cache, arch+".new.")
@@ -120,31 +149,34 @@ func download(cache, arch, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	debs, err := packages(ctx, tmp, arch)
+	debs, err := packages(ctx, tmp, arch, d.choose)
 	if err != nil {
 		return err
 	}
 	ready := filepath.Join(tmp, "ready")
 	for _, deb := range debs {
-		if err := unpack(ctx, deb, ready); err != nil {
+		if err := unpack(ctx, deb, ready, d.keep); err != nil {
 			return err
 		}
 	}
-	if err := bootable(ctx, ready, arch); err != nil {
+	if err := d.finish(ctx, ready); err != nil {
 		return err
 	}
 	return os.Rename(ready, dir)
 }
 
-// packages downloads the newest kernel and a busybox. It asks with lists and a
-// status of its own, so that the architecture need not be one of the machine's,
-// nor its lists be there, and nothing of the machine changes.
-func packages(ctx context.Context, tmp, arch string) ([]string, error) {
+// An apt runs apt-get or apt-cache, and gives what it prints.
+type apt func(program string, args ...string) (string, error)
+
+// packages downloads packages. It asks with lists and a status of its own, so
+// that the architecture need not be one of the machine's, nor its lists be there,
+// and nothing of the machine changes.
+func packages(ctx context.Context, tmp, arch string, choose func(apt) ([]string, error)) ([]string, error) {
 	lists, archives := filepath.Join(tmp, "lists/partial"), filepath.Join(tmp, "cache/archives/partial")
 	if err := errors.Join(os.MkdirAll(lists, 0o755), os.MkdirAll(archives, 0o755)); err != nil {
 		return nil, err
 	}
-	apt := func(program string, args ...string) (string, error) {
+	run := func(program string, args ...string) (string, error) {
 		options := []string{
 			"-q", "-o", "Dir::State::Lists=" + filepath.Dir(lists), "-o", "Dir::Cache=" + filepath.Join(tmp, "cache"),
 			"-o", "Dir::State::status=/dev/null", "-o", "APT::Architecture=" + arch, "-o", "APT::Architectures=" + arch,
@@ -153,11 +185,23 @@ func packages(ctx context.Context, tmp, arch string) ([]string, error) {
 		}
 		return command(ctx, tmp, program, append(options, args...)...)
 	}
-	if _, err := apt("apt-get", "update"); err != nil {
+	if _, err := run("apt-get", "update"); err != nil {
 		return nil, err
 	}
-	meta := "linux-image-" + arch
-	text, err := apt("apt-cache", "depends", meta)
+	names, err := choose(run)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := run("apt-get", append([]string{"download"}, names...)...); err != nil {
+		return nil, err
+	}
+	return filepath.Glob(filepath.Join(tmp, "*.deb"))
+}
+
+// newestKernel names the kernel that a package without content, such as
+// linux-image-amd64, brings, and a busybox for it.
+func newestKernel(run apt, meta string) ([]string, error) {
+	text, err := run("apt-cache", "depends", meta)
 	if err != nil {
 		return nil, err
 	}
@@ -166,10 +210,7 @@ func packages(ctx context.Context, tmp, arch string) ([]string, error) {
 		return nil, fmt.Errorf("%s: depends on no kernel", meta)
 	}
 	name, _, _ = strings.Cut(name, "\n")
-	if _, err := apt("apt-get", "download", strings.TrimSpace(name), "busybox-static"); err != nil {
-		return nil, err
-	}
-	return filepath.Glob(filepath.Join(tmp, "*.deb"))
+	return []string{strings.TrimSpace(name), "busybox-static"}, nil
 }
 
 // command runs a program in dir, with messages that are not translated, and

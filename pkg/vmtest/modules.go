@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// diskModules are what Machine.Disk needs; crc32c is asked for by name when ext4
-// is loaded, so it is no dependency that its file tells.
-var diskModules = []string{"nd_e820", "nd_pmem", "crc32c_generic", "ext4"}
+// diskModules are what Machine.Disk needs. Of the file systems that busybox can
+// make it is the one whose fsync(2) keeps its word: ext4 without a journal, which
+// is what ext2 is here, may lose the new length of a file (Linux 6.1).
+var diskModules = []string{"nd_e820", "nd_pmem", "nls_cp437", "nls_ascii", "vfat"}
 
 // module is a file of the kernel's package.
 type module struct {

@@ -37,7 +37,7 @@ func keep(name string) bool {
 }
 
 // unpack writes what is kept of a package into dir.
-func unpack(ctx context.Context, deb, dir string) error {
+func unpack(ctx context.Context, deb, dir string, keep func(string) bool) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
 	stream, err := cmd.StdoutPipe()
 	if err != nil {
@@ -46,12 +46,12 @@ func unpack(ctx context.Context, deb, dir string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	err = untar(tar.NewReader(stream), dir)
+	err = untar(tar.NewReader(stream), dir, keep)
 	_, drained := io.Copy(io.Discard, stream)
 	return errors.Join(err, drained, cmd.Wait())
 }
 
-func untar(r *tar.Reader, dir string) error {
+func untar(r *tar.Reader, dir string, keep func(string) bool) error {
 	for {
 		h, err := r.Next()
 		if err == io.EOF {

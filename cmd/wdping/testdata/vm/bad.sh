@@ -38,6 +38,12 @@ refused 100 'takes 1s to 18h12m15s' -timeout 70000s -fresh app:/run/app=$T
 refused 100 'whole seconds' -timeout 500ms -fresh app:/run/app=$T
 refused 100 'whole seconds' -timeout 1500ms -fresh app:/run/app=$T
 refused 100 'at most a third' -timeout 4s -interval 2s -fresh app:/run/app=$T
+refused 100 'pretimeout' -timeout 4s -pretimeout 4s -fresh app:/run/app=$T
+
+part 'no such ledger'
+refused 111 '/run: ' -ledger /run -fresh app:/run/app=$T
+refused 111 '/proc/version: ' -ledger /proc/version -fresh app:/run/app=$T
+refused 111 '/nowhere/ledger: ' -ledger /nowhere/ledger -fresh app:/run/app=$T
 
 part 'no such condition'
 refused 100 'no condition'

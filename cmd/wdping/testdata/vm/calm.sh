@@ -65,6 +65,14 @@ kill -TERM "$feeder"
 ended 0 ': disarmed$'
 state inactive
 
+part 'garbage collected all the time: the device is not'
+GOGC=1 GODEBUG=gctrace=1 feed
+alive 250
+[ "$(grep -c '^gc [0-9]* @' /run/err)" -ge 2 ] || die 'no garbage was collected'
+kill -TERM "$feeder"
+ended 0 ': disarmed$'
+state inactive
+
 part 'a pidfile that is a FIFO: nothing is opened, nothing hangs'
 mkfifo /run/fifo
 start -timeout 4s -grace 2s -pidfile x:/run/fifo -fresh app:/run/app=2s
