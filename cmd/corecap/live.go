@@ -61,11 +61,15 @@ func captureLive(env *cli.Env, args []string) int {
 		return env.Usage("%v", err)
 	}
 	l.opt.MaxSize, l.opt.KeepFree = int64(maxSize), int64(keepFree)
-	// An output that may not grow is then an error, not a death with the
-	// target in hand (setrlimit(2), RLIMIT_FSIZE), and a Ctrl-Z does not leave
-	// the target stopped as well.
-	signal.Ignore(syscall.SIGXFSZ, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
+	undisturbed()
 	return l.run(pid)
+}
+
+// undisturbed sees to it that an output that may not grow is an error, not a
+// death with the target in hand (setrlimit(2), RLIMIT_FSIZE), and that a Ctrl-Z
+// does not leave the target stopped as well.
+func undisturbed() {
+	signal.Ignore(syscall.SIGXFSZ, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU)
 }
 
 // check finds what contradicts itself.

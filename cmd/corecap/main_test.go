@@ -45,6 +45,11 @@ func TestLiveScripts(t *testing.T) {
 	testscript.Run(t, params("testdata/live"))
 }
 
+func TestTracedScripts(t *testing.T) {
+	gate.Need(t, "ptrace", "strace")
+	testscript.Run(t, params("testdata/traced"))
+}
+
 func TestTerminal(t *testing.T) {
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {

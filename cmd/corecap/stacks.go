@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"vigil/pkg/capture"
@@ -35,6 +34,7 @@ func printStacks(env *cli.Env, args []string) int {
 	if code, done := env.Parse(flags, args); done {
 		return code
 	}
+	undisturbed()
 	switch {
 	case flags.NArg() != 1:
 		return env.Usage("want one PID or CORE, have %d", flags.NArg())
@@ -54,9 +54,10 @@ func printStacks(env *cli.Env, args []string) int {
 	if *asJSON {
 		write = p.JSON
 	}
-	var out strings.Builder
-	write(&out)
-	return env.Print([]byte(out.String()))
+	if err := write(env.Stdout); err != nil {
+		return env.Fail(openError("stdout", err))
+	}
+	return cli.ExitOK
 }
 
 // readStacks takes a number for a PID and all else for the path of a core.

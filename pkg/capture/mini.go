@@ -61,6 +61,9 @@ func (j *job) writeMini(k *keeping, r *Report) error {
 	if err != nil {
 		return err
 	}
+	if j.opt.MaxSize > 0 && size > uint64(j.opt.MaxSize) {
+		return fmt.Errorf("pid %d: its mini core has %d bytes, more than the %d that it may have", j.PID, size, j.opt.MaxSize)
+	}
 	core := append(make([]byte, 0, size), head...)
 	for i, s := range segments {
 		core = append(core, make([]byte, s.Offset-uint64(len(core)))...)

@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,6 +87,23 @@ func TestMini(t *testing.T) {
 	if out, err := cmd.Output(); err != nil || stderr.Len() > 0 || len(regexp.MustCompile(`(?m)^  CORE +\d+  PRSTATUS$`).FindAll(out, -1)) != 50 {
 		t.Errorf("eu-readelf: %v: %s", err, &stderr)
 	}
+}
+
+// What does not fit is cut, or refused, never more than was allowed.
+func TestMiniOfLimitedSize(t *testing.T) {
+	l := start(t, "calls")
+	if _, r := l.mini(t, Options{MaxSize: 300 << 10}); r.Size > 300<<10 {
+		t.Errorf("report %+v", r)
+	}
+	target, err := Open(l.pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	if r, err := target.Stream(context.Background(), io.Discard, Options{Mode: "mini", MaxSize: 1000}); err == nil || !strings.Contains(err.Error(), "more than the 1000") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	l.goesOn(t)
 }
 
 // It does not grow with the memory, and the process goes on.

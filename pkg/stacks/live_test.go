@@ -17,6 +17,7 @@ import (
 	"vigil/pkg/capture"
 	"vigil/pkg/gate"
 	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
 	"vigil/pkg/unwind"
 )
 
@@ -281,6 +282,47 @@ func TestUnstoppableThread(t *testing.T) {
 		st, err := procfs.ReadTaskStatus(pid, th.TID)
 		return err == nil && st.TracerPID == 0
 	})
+}
+
+// Where no file can be had, what is loaded of it has to do.
+func TestWithoutFiles(t *testing.T) {
+	pid := target(t, "threads", "3")
+	freeze(t, pid)
+	want := live(t, pid)
+	tg, err := capture.Open(pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tg.Close()
+	snap, err := tg.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := ptrace.OpenMemory(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	maps := liveMappings(snap.Maps)
+	none := newModules(maps, func(unwind.Mapping) []string { return nil })
+	s, ok := unwind.NewSpace(unwind.Process{Machine: capture.Machine, Maps: maps, Modules: none, Code: mem})
+	if !ok {
+		t.Fatal("machine")
+	}
+	defer none.Close()
+	for i, c := range snap.Threads {
+		got := s.Unwind(c.Regs, c.Stack, 256)
+		for k, f := range want.Threads[i].Frames {
+			if k >= len(got.Frames) || got.Frames[k].PC != f.PC {
+				t.Fatalf("thread %d: frame %d: %+v, want %+v", c.TID, k, got.Frames, f)
+			}
+		}
+		list := []unwind.Stack{got}
+		s.Name(list)
+		if inner := list[0].Frames[0]; inner.Func != "pause" {
+			t.Errorf("thread %d: %+v", c.TID, inner)
+		}
+	}
 }
 
 // Who may not read the very file takes what bears its name, if it is the same.

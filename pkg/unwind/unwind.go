@@ -98,6 +98,7 @@ type Stack struct {
 const (
 	maxPlans   = 1 << 14
 	maxModules = 1 << 12
+	frameCost  = 64 // steps; so there are a million frames of all threads at most
 )
 
 // Piece is a copy of memory.
@@ -224,7 +225,7 @@ func (s *Space) Unwind(regs []byte, stack []Piece, limit int) Stack {
 	}
 	w := walk{Space: s, r: r, stack: stack}
 	for {
-		if len(out.Frames) == limit {
+		if len(out.Frames) == limit || !s.window.spend(frameCost) {
 			out.End = Limit
 			return out
 		}
