@@ -56,6 +56,15 @@ func TestGoFrames(t *testing.T) {
 				t.Errorf("%x: %s", pc, rest)
 			}
 		}
+		switching := goFile(magic)
+		top := bytes.LastIndexByte(switching.goTable, flagTop)
+		switching.goTable[top-44] = flagSPWrite // of f, which is before it
+		s = space(t, amd64, fakeModules{file: switching.bytes()})
+		for ra, want := range map[uint64]string{at(0x15): "400205 f+5, 400215 top+5, complete", at(3): "400205 f+5, 400203 f+3, stack_switch", 77: "400205 f+5, stack_switch"} {
+			if got := show(s, s.Unwind(regs(amd64, at(5), map[int]uint64{7: stackAt}), []Piece{{stackAt, words(0, 0, ra)}}, 9)); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
 		if got := show(s, s.Unwind(regs(amd64, at(0x11), nil), stack, 9)); got != "400211 top+1, complete" {
 			t.Error(got)
 		}

@@ -60,7 +60,11 @@ func (w *walk) step(f Frame) End {
 		}
 		return w.arrived(false)
 	case p.end == Switch && innermost:
-		// It has not switched yet, as far as its table tells.
+		// Perhaps it has not switched yet.
+		if w.apply(p) != "" || w.lost(Frame{PC: w.r.pc & w.machine.addresses}) {
+			return Switch
+		}
+		return w.arrived(true)
 	case p.end != "":
 		return p.end
 	}
