@@ -24,7 +24,12 @@ func (rd *Reader) Read(d *rundir.Dir, id string, terms *Terms, r *Record) error 
 	}
 	if !rd.glean(b, id, r) {
 		*r = Record{}
-		return take(b, id, terms, r)
+		if err := take(b, id, terms, r); err != nil || !r.bald(terms) {
+			return err
+		}
+		first := string(b)
+		b, err = rd.file.Read(d, id, Suffix, MaxSize)
+		return same(first, b, err)
 	}
 	if terms.Verify != nil {
 		return terms.Verify(b)
