@@ -200,6 +200,10 @@ func (b *beat) renew(now time.Duration) {
 }
 
 func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within, grace time.Duration) string {
+	// Judged is only what no hold excuses. Who says held here stands in for somebody
+	// under a hold that is not seen: no sign of life, but no fault either. For a while
+	// after its end, or before this side has seen its beginning, that is as it should be.
+	standIn := r.Status == heartbeat.Held
 	if !r.Foreign && r.Boot == b.boot {
 		bt := time.Duration(r.BTMS) * time.Millisecond
 		switch {
@@ -209,7 +213,11 @@ func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within, grace time.Dur
 			return "rejected: " + heartbeat.Replayed.String()
 		}
 		b.last = r.BTMS
-		b.watch.sign(bt)
+		if !standIn {
+			b.watch.sign(bt)
+		}
+		b.watch.seen, b.watch.last = true, m
+	} else if standIn {
 		b.watch.seen, b.watch.last = true, m
 	} else {
 		// What lies on a disk from before the reboot may look recent by a wall
@@ -217,6 +225,9 @@ func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within, grace time.Dur
 		b.watch.observe(m, c, r.Foreign)
 	}
 	if reason := b.watch.stale(c.Boot, within); reason != "" {
+		if standIn {
+			return "status held, but no hold is seen: " + reason
+		}
 		return reason
 	}
 	if r.Status != heartbeat.Starting {
@@ -231,8 +242,6 @@ func (b *beat) judge(r heartbeat.Record, m mark, c Clock, within, grace time.Dur
 		}
 	case heartbeat.Error, heartbeat.Stopping:
 		return "status " + r.Status.String()
-	case heartbeat.Held:
-		return "status held, but no hold is seen"
 	}
 	return ""
 }

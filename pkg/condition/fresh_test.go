@@ -25,6 +25,7 @@ func TestBeat(t *testing.T) {
 		return heartbeat.Record{Boot: thisBoot, BTMS: bt, Status: s}
 	}
 	other := heartbeat.Record{Boot: otherBoot, BTMS: 99_000, Status: heartbeat.OK}
+	otherHeld := heartbeat.Record{Boot: otherBoot, BTMS: 99_000, Status: heartbeat.Held}
 	foreign := heartbeat.Record{Foreign: true, Status: heartbeat.OK}
 	type look struct {
 		at   int64 // boot clock, ms
@@ -48,7 +49,22 @@ func TestBeat(t *testing.T) {
 			{100_000, with(100_000, heartbeat.Starting), 1, ""},
 			{100_000, with(100_000, heartbeat.Error), 1, "status error"},
 			{100_000, with(100_000, heartbeat.Stopping), 1, "status stopping"},
-			{100_000, with(100_000, heartbeat.Held), 1, "status held, but no hold is seen"},
+		}},
+		{"held, without a hold", []look{
+			{100_000, with(100_000, heartbeat.Held), 1, "status held, but no hold is seen: no change seen yet"},
+			{101_000, ok(101_000), 2, ""},
+			{102_000, with(102_000, heartbeat.Held), 3, ""},
+			{116_000, with(116_000, heartbeat.Held), 4, ""},
+			{116_001, with(116_000, heartbeat.Held), 4, "status held, but no hold is seen: silent for 15s, want 15s"},
+			{116_002, ok(115_999), 5, "rejected: replayed"}, // though it said held
+			{117_000, ok(117_000), 6, ""},
+		}},
+		{"of another boot, held without a hold", []look{
+			{100_000, other, 1, "no change seen yet"},
+			{101_000, other, 2, ""},
+			{102_000, otherHeld, 3, ""},
+			{116_001, otherHeld, 4, "status held, but no hold is seen: silent for 15s, want 15s"},
+			{117_000, other, 5, ""},
 		}},
 		{"starting, for a grace of 20 s", []look{
 			{100_000, with(100_000, heartbeat.Starting), 1, ""},
@@ -116,6 +132,67 @@ func TestClockAfresh(t *testing.T) {
 	if got := never.watch.stale(500*time.Second, time.Hour); got != "no change seen yet" {
 		t.Errorf("a hold stands in for a first sign: %q", got)
 	}
+}
+
+// TestHoldEnds: the sender learns a moment later than this side that a hold has
+// ended, or has begun. Neither is a reason to fail; but once the hold is over, its
+// excuse is as long as the full time, and not longer.
+func TestHoldEnds(t *testing.T) {
+	c := &sim{Clock{Boot: time.Hour}}
+	p := &recorded{beat: beat{boot: thisBoot}, within: 15 * time.Second}
+	s := &Set{entries: []*entry{{id: "svc", probe: p}}}
+	held := holder{}
+	beat := func(status heartbeat.Status) {
+		p.r = heartbeat.Record{Boot: thisBoot, BTMS: c.Boot.Milliseconds(), Status: status}
+	}
+	expect := func(what string, want State) {
+		t.Helper()
+		if v := s.Judge(c.read, held, 0)[0]; v.State != want {
+			t.Fatalf("%s: have %+v, want state %d", what, v, want)
+		}
+	}
+	beat(heartbeat.OK)
+	expect("at first", Holds)
+	c.sleep(time.Second)
+	beat(heartbeat.Held)
+	expect("the sender has seen the hold first", Holds)
+	held["svc"] = c.Boot + time.Hour
+	for range 60 {
+		c.sleep(time.Second)
+		beat(heartbeat.Held)
+		expect("under the hold", Held)
+	}
+	delete(held, "svc")
+	expect("at its end", Holds)
+	c.sleep(500 * time.Millisecond)
+	expect("before the next beat", Holds)
+	beat(heartbeat.OK)
+	expect("beats again", Holds)
+
+	held["svc"] = c.Boot + time.Hour
+	c.sleep(time.Minute)
+	beat(heartbeat.Held)
+	expect("under another hold", Held)
+	delete(held, "svc")
+	for range 16 { // from 0 to 15 s after the end
+		expect("held on", Holds)
+		c.sleep(time.Second)
+		beat(heartbeat.Held)
+	}
+	expect("for longer than the full time", Fails)
+}
+
+// recorded is beatProbe without a file.
+type recorded struct {
+	beat
+	r      heartbeat.Record
+	within time.Duration
+}
+
+func (p *recorded) check() error { return nil }
+
+func (p *recorded) look(clock func() Clock, grace time.Duration) string {
+	return p.judge(p.r, mark{mtimeNS: p.r.BTMS}, clock(), p.within, grace)
 }
 
 func TestFileLook(t *testing.T) {

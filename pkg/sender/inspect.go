@@ -38,6 +38,7 @@ type Inspector struct {
 type finding struct {
 	at      time.Duration // when it began
 	verdict condition.Verdict
+	held    bool // the id of the beats is, not only a condition
 	metrics []heartbeat.Metric
 	fault   error // why there are no metrics
 }
@@ -62,6 +63,7 @@ func (i *Inspector) look(at time.Duration) {
 	f := &finding{at: at}
 	if i.Holds != nil {
 		_, _ = i.Holds.Refresh(at) // the sender looks there too, and says what is wrong
+		_, f.held = i.Holds.Active(i.ID, at)
 	}
 	if i.Conditions.Len() > 0 {
 		f.verdict, _ = condition.Sum(i.Conditions.Judge(i.clocks, i, i.Grace))
@@ -137,7 +139,9 @@ func (s *Sender) inspect(now time.Duration, life life, done <-chan struct{}) lif
 	}
 	switch v.State {
 	case condition.Held:
-		if life == running {
+		// Who sees no hold on this id does not believe that it is held: where only a
+		// condition is, that one is left out of account.
+		if life == running && f.held {
 			return held
 		}
 		return life

@@ -103,6 +103,51 @@ func TestStandIn(t *testing.T) {
 	s.expect("hold_end b gdb", "b held>alive hold_end", "b alive>suspect timeout", "b suspect>dead timeout")
 }
 
+// TestHoldEnds: the sender hears of the end of a hold after its reader. What it says
+// until then is no reason for anything; nor does it excuse more than the full time.
+func TestHoldEnds(t *testing.T) {
+	held := func(r *heartbeat.Record) { r.Status = heartbeat.Held }
+	s := begin(t, nil, func(s *sim) { s.beat("a", nil) })
+	s.leases["a"] = s.lease("a", time.Hour)
+	for range 60 {
+		s.beat("a", held)
+		s.run(time.Second)
+	}
+	s.expect("a unknown>alive beat", "hold a gdb", "a alive>held hold")
+	delete(s.leases, "a")
+	s.run(900 * time.Millisecond)
+	s.beat("a", nil)
+	s.run(2 * time.Second)
+	s.expect("hold_end a gdb", "a held>alive hold_end")
+
+	s.leases["a"] = s.lease("a", time.Hour)
+	for range 10 {
+		s.beat("a", held)
+		s.run(time.Second)
+	}
+	delete(s.leases, "a")
+	s.beat("a", held)
+	s.run(2 * time.Second)
+	s.expect("hold a gdb", "a alive>held hold", "hold_end a gdb", "a held>alive hold_end")
+	end := s.core.entries[0].afresh
+	for s.state("a") == Alive {
+		s.beat("a", held)
+		s.run(50 * time.Millisecond)
+	}
+	dead, suspect := s.core.deadlines(s.core.entries[0])
+	if took := s.clock - end; took < suspect || took > suspect+time.Second {
+		t.Errorf("suspect %v after the end of the hold, want %v", took, suspect)
+	}
+	for s.state("a") == Suspect {
+		s.beat("a", held)
+		s.run(50 * time.Millisecond)
+	}
+	if took := s.clock - end; took < dead || took > dead+time.Second {
+		t.Errorf("dead %v after the end of the hold, want %v", took, dead)
+	}
+	s.expect("a alive>suspect timeout", "a suspect>dead timeout")
+}
+
 // TestFreeze stops everybody, at all phases and inside a sweep too: nobody may
 // be blamed for it, and who is really silent must still be found.
 func TestFreeze(t *testing.T) {
