@@ -202,15 +202,15 @@ func (s *Server) tidy() {
 // Close removes the FIFOs and gives the directory free. Serve does it.
 func (s *Server) Close() error {
 	var faults []error
+	if s.fifos != nil {
+		_ = s.fifos.Close()
+	}
 	for _, d := range s.doors {
 		faults = append(faults, d.Close())
 	}
 	s.doors = nil
 	if s.connections != nil {
 		faults = append(faults, s.connections.Close())
-	}
-	if s.fifos != nil {
-		_ = s.fifos.Close()
 	}
 	if s.files != nil {
 		_ = s.files.Close()
@@ -250,9 +250,11 @@ func (s *Server) Serve(done <-chan struct{}) error {
 		}()
 	}
 	err := s.watch(done, broken)
+	// What was begun is answered; only then are the clients told that there is nobody
+	// any more. The others would take that for their answer.
 	close(s.over)
 	for _, d := range s.doors {
-		err = errors.Join(err, d.Close())
+		err = errors.Join(err, d.Stop())
 	}
 	if s.connections != nil {
 		err = errors.Join(err, s.connections.Close())

@@ -16,7 +16,6 @@ const (
 	connectionsMax = 32               // at a time, of administrators and of others
 	connectionIdle = 10 * time.Minute // a client may be silent
 	partIdle       = time.Second      // within a line
-	answerUnread   = 2 * time.Second  // an answer may lie there unread
 	acceptWait     = time.Second      // after a failure, such as too many descriptors
 )
 
@@ -77,8 +76,10 @@ func (s *Server) serveSocket() {
 			continue
 		}
 		t := &connection{conn: conn, admin: uid == 0 || uid == os.Geteuid()}
-		if !all.enter(t, s.over) {
-			_ = s.say(t, AppendReply(nil, "", Reply{}, Refuse(Busy, "too many connections")))
+		if err := all.enter(t, s.over); err != nil {
+			if !errors.Is(err, os.ErrClosed) {
+				_ = s.say(t, AppendReply(nil, "", Reply{}, err))
+			}
 			_ = conn.Close()
 			continue
 		}
@@ -93,21 +94,21 @@ func (s *Server) serveSocket() {
 }
 
 // enter admits a connection. Those who may only read cannot take the place of
-// administrators.
-func (c *connections) enter(t *connection, over <-chan struct{}) bool {
+// administrators. At the end of the server the error is os.ErrClosed.
+func (c *connections) enter(t *connection, over <-chan struct{}) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
 	case <-over:
-		return false
+		return os.ErrClosed
 	default:
 	}
 	if c.count[t.admin] >= connectionsMax {
-		return false
+		return Refuse(Busy, "too many connections")
 	}
 	c.count[t.admin]++
 	c.open[t] = true
-	return true
+	return nil
 }
 
 func (c *connections) leave(t *connection) {
@@ -162,8 +163,7 @@ func (s *Server) listen(t *connection) {
 func (s *Server) say(t *connection, text []byte) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	_ = t.conn.SetWriteDeadline(time.Now().Add(answerUnread))
-	_, err := t.conn.Write(text)
+	err := fifo.Pour(t.conn, text)
 	if err != nil {
 		// What would follow could not be told from the rest of this one.
 		_ = t.conn.Close()

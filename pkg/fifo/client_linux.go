@@ -140,7 +140,7 @@ func (c *Client) Read(b []byte) (int, error) {
 
 // wait returns nil when fd is worth another try.
 func (c *Client) wait(fd int, events int16) error {
-	for {
+	for gone := false; ; {
 		select {
 		case <-c.done:
 			return fmt.Errorf("%s: %w", c.path, ErrInterrupted)
@@ -159,6 +159,10 @@ func (c *Client) wait(fd int, events int16) error {
 			return fmt.Errorf("%s: poll: %w", c.path, err)
 		case fds[0].Revents&events != 0:
 			return nil
+		case fds[1].Revents&unix.POLLERR != 0 && !gone:
+			// A server answers before it goes, perhaps between the looks at the two
+			// descriptors: what it had to say is there now.
+			gone = true
 		case fds[1].Revents&unix.POLLERR != 0:
 			return fmt.Errorf("%s: %w", c.path, ErrNotServed)
 		}

@@ -123,3 +123,55 @@ func TestClientFull(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStop: nobody new comes, and who has come waits for his answer until Close.
+func TestStop(t *testing.T) {
+	d := open(t)
+	l := listen(t, d)
+	answers, err := OpenReplies(d, "p", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answers.Close()
+	r := serve(t, l)
+	c, err := Dial(nil, patience, d.Path(), "ctl", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Write("one"); err != nil {
+		t.Fatal(err)
+	}
+	r.await(t, "one")
+	if err := errors.Join(l.Stop(), l.Stop()); err != nil {
+		t.Error(err)
+	}
+	until(t, "Serve returned", func() bool { return len(r.done) == 1 })
+	if healed, err := l.Heal(); healed || err != nil {
+		t.Errorf("healed %t, %v", healed, err)
+	}
+	if _, err := Dial(nil, patience, d.Path(), "ctl", "p"); !errors.Is(err, ErrNotServed) {
+		t.Errorf("another client: %v", err)
+	}
+	if err := c.Write("two"); err != nil {
+		t.Errorf("still connected: %v", err)
+	}
+	answers.Send(c.ID(), []byte("yes\n"), func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	buf := make([]byte, 8)
+	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "yes\n" {
+		t.Errorf("the answer that was there before the end: %q, %v", buf[:n], err)
+	}
+	if _, err := c.Read(buf); !errors.Is(err, ErrNotServed) {
+		t.Errorf("afterwards: %v", err)
+	}
+	if got := r.all(); got != "one" {
+		t.Errorf("read: %s", got)
+	}
+}

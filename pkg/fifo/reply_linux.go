@@ -21,8 +21,9 @@ var (
 const (
 	replyPerm = 0o3730 // group may make files, not list them, and not remove those of others
 
-	writers    = 8               // answers under way to clients that do not keep up
-	writeLimit = 2 * time.Second // for each of them
+	writers   = 8                // answers under way to clients that do not keep up
+	pourLeast = 2 * time.Second  // for as much as a pipe takes
+	pourMost  = 10 * time.Second // for an answer
 )
 
 // Replies is the directory in which each client that wants an answer makes a
@@ -48,8 +49,17 @@ func OpenReplies(d *rundir.Dir, name string, group int) (*Replies, error) {
 	return &Replies{dir: dir, group: st.Gid, slots: make(chan struct{}, writers)}, nil
 }
 
-// Close closes the directory. Answers under way are finished.
-func (r *Replies) Close() error { return r.dir.Close() }
+// Close closes the directory, when the answers under way have been finished or given
+// up. No Send may come beside it or after it.
+func (r *Replies) Close() error {
+	for range writers {
+		r.slots <- struct{}{}
+	}
+	for range writers {
+		<-r.slots
+	}
+	return r.dir.Close()
+}
 
 // Send writes an answer into the FIFO name and calls done once with what came of
 // it, possibly from another goroutine. An answer of up to PIPE_BUF bytes is
@@ -84,12 +94,31 @@ func (r *Replies) Send(name string, answer []byte, done func(error)) {
 	}
 	go func() {
 		f := os.NewFile(uintptr(fd), name)
-		_ = f.SetWriteDeadline(time.Now().Add(writeLimit))
-		_, err := f.Write(answer[n:])
+		err := Pour(f, answer[n:])
 		f.Close()
 		<-r.slots
 		done(r.explain(name, cause(err)))
 	}()
+}
+
+// Pour writes b into a pipe or socket that somebody reads slowly: an error that is
+// os.ErrDeadlineExceeded says that he took less than a pipe full in two seconds, or that
+// all of it took over ten. Part of b may have been written.
+func Pour(f *os.File, b []byte) error {
+	end := time.Now().Add(pourMost)
+	for {
+		by := time.Now().Add(pourLeast)
+		if by.After(end) {
+			by = end
+		}
+		if err := f.SetWriteDeadline(by); err != nil {
+			return err
+		}
+		n, err := f.Write(b[:min(len(b), chunk)])
+		if b = b[n:]; err != nil || len(b) == 0 {
+			return err
+		}
+	}
 }
 
 func (r *Replies) explain(name string, err error) error {

@@ -31,10 +31,11 @@ type Listener struct {
 	perm fs.FileMode
 	gid  int // 0: as it comes
 
-	mu     sync.Mutex
-	file   *os.File   // the FIFO that bears the name; nil after Close
-	former []*os.File // replaced by Heal, not yet emptied by Serve
-	old    []*os.File // of a former life, being emptied
+	mu      sync.Mutex
+	file    *os.File   // the FIFO that bears the name; nil after Close
+	stopped bool       // nothing more is read
+	former  []*os.File // replaced by Heal, not yet emptied by Serve
+	old     []*os.File // of a former life, being emptied
 }
 
 // Listen makes the FIFO name in d with the mode perm, for a group if that is not
@@ -164,8 +165,9 @@ func (l *Listener) retire() {
 func (l *Listener) Heal() (healed bool, err error) {
 	l.mu.Lock()
 	f := l.file
+	over := f == nil || l.stopped
 	l.mu.Unlock()
-	if f == nil || l.leadsTo(f) {
+	if over || l.leadsTo(f) {
 		return false, nil
 	}
 	fresh, err := l.place()
@@ -174,7 +176,7 @@ func (l *Listener) Heal() (healed bool, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil { // closed meanwhile
+	if l.file == nil || l.stopped { // meanwhile
 		l.remove(fresh)
 		return false, fresh.Close()
 	}
@@ -200,7 +202,7 @@ func (l *Listener) leadsTo(f *os.File) bool {
 }
 
 // Serve hands each line to handle, without its line feed and valid until handle
-// returns, or else its fault. It returns nil after Close. While handle runs,
+// returns, or else its fault. It returns nil after Stop or Close. While handle runs,
 // nothing is read: writers wait once the pipe is full.
 func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
 	var fr Framer
@@ -215,8 +217,8 @@ func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
 			}
 			_ = f.SetReadDeadline(at)
 		}
-		// After the deadline is set: Heal changes the file first, the deadline
-		// then, so that one of the two is seen.
+		// After the deadline is set: Heal and Stop change the file first, the
+		// deadline then, so that one of the two is seen.
 		now, former := l.current()
 		for _, old := range former {
 			empty(old, buf, func(b []byte) { fr.Feed(b, handle) })
@@ -243,15 +245,34 @@ func (l *Listener) Serve(handle func(line []byte, fault Fault)) error {
 	}
 }
 
+// current gives nothing to read once the listener was stopped.
 func (l *Listener) current() (now *os.File, former []*os.File) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.stopped {
+		return nil, nil
+	}
 	former, l.former = l.former, nil
 	return l.file, former
 }
 
-// Close removes the FIFO, if it still bears the name, and ends Serve. A FIFO
-// that outlives its server lets its clients hang.
+// Stop removes the FIFO, if it still bears the name, and ends Serve after the lines
+// that it has read. Those who have written into it stay connected until Close: they
+// may be waiting for an answer that is under way.
+func (l *Listener) Stop() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil || l.stopped {
+		return nil
+	}
+	l.stopped = true
+	err := l.remove(l.file)
+	_ = l.file.SetReadDeadline(time.Unix(1, 0))
+	return err
+}
+
+// Close is Stop, and tells every client that is still connected that there is no
+// server any more. A FIFO that outlives its server lets its clients hang.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
