@@ -10,7 +10,6 @@ const (
 	copyPerPage = time.Microsecond
 	forkPerGiB  = 22 * time.Millisecond // of memory in pages of 4 KiB: its page tables are copied
 	forkPerHuge = time.Millisecond      // of memory in huge pages
-	copyPerGiB  = 600 * time.Millisecond
 )
 
 func perGiB(size uint64, d time.Duration) time.Duration {
@@ -27,6 +26,3 @@ func precopyPause(size, pages uint64, scanners int) time.Duration {
 func forkPause(small, huge uint64) time.Duration {
 	return stopBase + perGiB(small, forkPerGiB) + perGiB(huge, forkPerHuge)
 }
-
-// copyPause predicts the stop of a copy of size bytes.
-func copyPause(size uint64) time.Duration { return stopBase + perGiB(size, copyPerGiB) }

@@ -3,6 +3,7 @@ package capture
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -185,7 +186,9 @@ func TestRedis(t *testing.T) {
 // web is a client of HTTP on a socket.
 func web(socket, want string) func(int) error {
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		Dial:                func(string, string) (net.Conn, error) { return net.Dial("unix", socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
 		MaxIdleConnsPerHost: 16,
 	}}
 	return func(int) error {

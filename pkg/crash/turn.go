@@ -2,6 +2,7 @@ package crash
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -139,6 +140,9 @@ func (t *turn) update(change func(y *tally)) error {
 	defer f.Close()
 	b := make([]byte, 1024)
 	n, err := f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("%s/%s: read: %w", t.dir.Path(), t.name, cause0(err))
+	}
 	y, perr := parseTally(b[:n])
 	if perr != nil {
 		y = tally{}
