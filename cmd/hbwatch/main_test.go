@@ -42,6 +42,7 @@ func scripts(t *testing.T, dir string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"beat":  command(beat),
+			"beats": command(beats),
 			"await": command(await),
 			"lease": command(lease),
 		},
@@ -68,7 +69,13 @@ func command(f func(file func(string) string, args []string) error) func(*testsc
 	return func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(f(ts.MkAbs, args)) }
 }
 
-// beat writes one record, of a time that the flags choose, into FILE.
+// beats beats with the flags of beat until FILE matches PATTERN, for a watcher that
+// gets round to looking while the last beat is still fresh, on however busy a machine.
+func beats(file func(string) string, args []string) error {
+	return attend(file, args, func() error { return beat(file, args[2:]) })
+}
+
+// beat writes one record, of a time that the flags choose, into each FILE.
 func beat(file func(string) string, args []string) error {
 	fs := flag.NewFlagSet("beat", flag.ContinueOnError)
 	ago := fs.Duration("ago", 0, "")
@@ -82,8 +89,6 @@ func beat(file func(string) string, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	path := file(fs.Arg(0))
-	id, _ := heartbeat.FileID(filepath.Base(path))
 	word, err := heartbeat.ParseStatus(*status)
 	if err != nil {
 		return err
@@ -95,29 +100,41 @@ func beat(file func(string) string, args []string) error {
 	}
 	wall := time.Now().Add(-*ago)
 	r := heartbeat.Record{
-		ID: id, PID: 4242, Boot: *boot, Seq: *seq, Status: word, Msg: "\x1b[31mevil\n",
+		PID: 4242, Boot: *boot, Seq: *seq, Status: word, Msg: "\x1b[31mevil\n",
 		BTMS: (boottime.Now() - *ago).Milliseconds(), TSMS: wall.UnixMilli(), StartMS: wall.Add(-*starting).UnixMilli(),
 		IntervalMS: interval.Milliseconds(), TTLMS: ttl.Milliseconds(),
 	}
-	var enc heartbeat.Encoder
-	if *key != "" {
-		if enc.Key, err = heartbeat.LoadKey(file(*key), id); err != nil {
+	for _, name := range fs.Args() {
+		path := file(name)
+		r.ID, _ = heartbeat.FileID(filepath.Base(path))
+		var enc heartbeat.Encoder
+		if *key != "" {
+			if enc.Key, err = heartbeat.LoadKey(file(*key), r.ID); err != nil {
+				return err
+			}
+		}
+		b, err := enc.AppendBlock(nil, &r, 0)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
 			return err
 		}
 	}
-	b, err := enc.AppendBlock(nil, &r, 0)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return nil
 }
 
 // await waits until FILE matches PATTERN. Its patience is that of a test that
 // must not depend on the machine's speed.
 func await(file func(string) string, args []string) error {
+	return attend(file, args, func() error { return nil })
+}
+
+// attend does something now and then until FILE matches PATTERN.
+func attend(file func(string) string, args []string, meanwhile func() error) error {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	if err != nil {
 		return err
@@ -126,6 +143,9 @@ func await(file func(string) string, args []string) error {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if b, _ = os.ReadFile(file(args[1])); pattern.Match(b) {
 			return nil
+		}
+		if err := meanwhile(); err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("%s: no %q in\n%s", args[1], args[0], b)
