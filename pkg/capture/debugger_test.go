@@ -118,3 +118,54 @@ func TestElfutilsAgree(t *testing.T) {
 		t.Errorf("process: %.600s", out)
 	}
 }
+
+// The copy of a process that runs must show a debugger the same threads, frames
+// and variables as the stopped process does.
+func TestGDBAgreesOnCopies(t *testing.T) {
+	gate.Need(t, "gdb", "elfutils")
+	l := (*live)(nil)
+	cores := map[string]string{}
+	for _, mode := range everyMode(t) {
+		if l == nil {
+			l = start(t, "threads")
+		}
+		target, err := Open(l.pid, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cores[mode] = filepath.Join(t.TempDir(), mode+".core")
+		if _, err := target.Save(t.Context(), cores[mode], Options{Mode: mode}, About{}); err != nil {
+			t.Fatal(err)
+		}
+		target.Close()
+	}
+	// Some threads compute, some begin a call anew: their place in a line differs.
+	moving := regexp.MustCompile(`0x[0-9a-f]+ in |target\.c:\d+|epfd=\d+`)
+	frames := func(mode string) map[string]string {
+		out := gdb(t, l.Path, cores[mode], "thread apply all bt")
+		if strings.Contains(out, "warning") {
+			t.Errorf("%s: %.2000s", mode, out)
+		}
+		parts := byThread(moving.ReplaceAllString(out, ""))
+		delete(parts, "")
+		return parts
+	}
+	want := frames("stop")
+	if len(want) != 50 {
+		t.Errorf("%d threads", len(want))
+	}
+	for _, mode := range []string{"precopy", "fork"} {
+		got := frames(mode)
+		for lwp, bt := range want {
+			if got[lwp] != bt {
+				t.Errorf("%s: thread %s:\n%s\nwant:\n%s", mode, lwp, got[lwp], bt)
+			}
+		}
+		var stderr bytes.Buffer
+		cmd := exec.Command("eu-readelf", "-n", cores[mode])
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); err != nil || stderr.Len() > 0 {
+			t.Errorf("%s: eu-readelf: %v: %s", mode, err, &stderr)
+		}
+	}
+}

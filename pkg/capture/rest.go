@@ -18,7 +18,8 @@ const (
 	arenaMost  = 256 << 20
 
 	scanPart  = 128 << 20 // of memory for one scanner at a time
-	smallRun  = 8         // pages: a shorter run is read as it is, holes and all
+	smallRun  = 8         // pages: of many runs a shorter one is read as it is, holes and all
+	fewRuns   = 256       // are looked at one by one: to read a hole makes the target a page
 	gatherMin = 64        // pieces that are worth a second thread
 )
 
@@ -99,7 +100,7 @@ func (r *rest) scan(w *finding, s span) error {
 	}
 	long := 0
 	for _, run := range w.runs {
-		if run.Size() <= smallRun*procfs.PageSize {
+		if len(w.runs) > fewRuns && run.Size() <= smallRun*procfs.PageSize {
 			w.dirty = append(w.dirty, span{run.Start, run.End})
 		} else {
 			w.runs[long] = run
