@@ -31,6 +31,7 @@ var edges = []struct {
 	{mode: "stay", auto: "fork"},
 	{mode: "uffd", refuse: "precopy", auto: "fork"},
 	{mode: "uffd-fork", refuse: "precopy fork", auto: "stop"},
+	{mode: "uffd-left", auto: "fork"}, // as a killed capture may leave it
 	{mode: "io_uring", refuse: "precopy", auto: "fork"},
 	{mode: "huge", auto: "fork"},
 	{mode: "nproc", refuse: "fork", auto: "stop", as: 65533},

@@ -56,6 +56,9 @@ func (j *job) followable(maps []procfs.Mapping) error {
 			continue // closed meanwhile
 		}
 		if strings.Contains(d, "[userfaultfd]") {
+			if j.closeLeft(id, fd) {
+				continue
+			}
 			return unfit("it has a userfaultfd of its own")
 		}
 		for _, b := range behind {

@@ -49,6 +49,7 @@ func (t *Target) hold(f func(s *ptrace.Session, m *moment) error) (pause time.Du
 	}
 	// A collection would make the target wait.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer ptrace.Hurry()()
 	m := &moment{time: time.Now(), bootMS: boottime.Now().Milliseconds()}
 	if err := s.Stop(stopLimit); err != nil {
 		return 0, err

@@ -1,6 +1,9 @@
 package capture
 
 import (
+	"strings"
+	"time"
+
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )
@@ -31,4 +34,20 @@ func leftover(child, target procfs.Stat) bool {
 	const sigkill, sigsegv = 9, 11
 	how := child.ExitCode & 0x7f
 	return child.State == 'Z' && child.ExitSignal == 0 && child.PPID == target.PID && child.Comm == target.Comm && (how == sigkill || how == sigsegv)
+}
+
+// closeLeft closes a userfaultfd that a capture left in the target when it was
+// killed just before it could do that itself: one to which nobody has said a word
+// (UFFDIO_API), nor says one soon. To a program it is of no use yet.
+func (j *job) closeLeft(id, fd int) bool {
+	const soon = 20 * time.Millisecond
+	for range 2 {
+		// version:features in use:features there are
+		f := strings.Split(procfs.DescriptorInfo(id, fd, "API"), ":")
+		if len(f) != 3 || f[1] != "0" {
+			return false
+		}
+		time.Sleep(soon)
+	}
+	return ptrace.CloseDescriptor(j.PID, j.site, fd) == nil
 }

@@ -70,6 +70,9 @@ func (f *following) newRest() *rest {
 		w := &r.found[i]
 		w.buf, w.runs = make([]procfs.Region, regionRoom), make([]procfs.Region, 0, regionRoom)
 		r.busy.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			defer ptrace.Hurry()()
 			for s := range work {
 				if err := r.scan(w, s); err != nil {
 					w.err = err

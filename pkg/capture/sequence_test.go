@@ -21,7 +21,7 @@ const (
 	seqAnon, seqFiles, seqHuge = 10, 2, 1
 	seqSlots                   = seqAnon + seqFiles + seqHuge
 	seqMost                    = 128
-	seqFilePages, seqHugePages = 64, 1024
+	seqFilePages, seqHugePages = 64, 512
 	seqWords                   = page / 8
 )
 

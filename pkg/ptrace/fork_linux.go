@@ -253,3 +253,14 @@ func Userfaultfd(pid int, site Site) (*os.File, error) {
 	}
 	return file, err
 }
+
+// CloseDescriptor makes the process close one of its descriptors.
+func CloseDescriptor(pid int, site Site, fd int) error {
+	return borrow(pid, func(t *Thread) error {
+		ret, _, err := t.call(site, sysClose, uint64(fd))
+		if err == nil && ret < 0 {
+			err = fmt.Errorf("pid %d: close %d: %w", pid, fd, unix.Errno(-ret))
+		}
+		return err
+	})
+}

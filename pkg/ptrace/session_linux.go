@@ -322,3 +322,17 @@ func (t *Thread) release(pid int) {
 // Pause is how long the target stood, from the first attempt to stop it to the
 // release; 0 before that.
 func (s *Session) Pause() time.Duration { return s.pause }
+
+// Hurry raises the priority of the calling thread, where that is allowed, until
+// calm is called: a target that stands waits for nothing but this program. The
+// goroutine must be bound to its thread.
+func Hurry() (calm func()) {
+	const urgent = -10
+	tid := unix.Gettid()
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, tid)
+	if err != nil || unix.Setpriority(unix.PRIO_PROCESS, tid, urgent) != nil {
+		return func() {}
+	}
+	// The system call gives 20 - nice.
+	return func() { _ = unix.Setpriority(unix.PRIO_PROCESS, tid, 20-before) }
+}

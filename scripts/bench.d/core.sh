@@ -14,7 +14,7 @@ more_lines() { [ "$(wc -l <"$dir/ticker")" -gt "$1" ]; }
 
 now_ms() { date +%s%3N; }
 
-# capture NAME COMMAND...: one run; its gap and wall time go to files.
+# capture NAME COMMAND...: one run; its gap, wall time and own account go to files.
 capture() {
 	name=$1
 	shift
@@ -26,30 +26,49 @@ capture() {
 	}
 	echo $(($(now_ms) - t0)) >>"$dir/$name.wall"
 	gap "$target" >>"$dir/$name.gap"
-	rm -f "$dir/core" "$dir/core".*
+	sed -n 's/.* mode=\([a-z]*\) pause_us=\([0-9]*\).*/\2 \1/p' "$dir/out" >>"$dir/$name.own"
+	rm -f "$dir/core" "$dir/core.json" "$dir/core".*
+}
+
+# ms FILE: the median of microseconds.
+ms() { median <"$1" | awk '{printf "%.1f", $1 / 1000}'; }
+
+# core_case MIB THREADS WRITES [thp]: each tool in turn, so that all of them see
+# the same machine.
+core_case() {
+	case=$(echo "$*" | tr ' ' :)
+	: >"$dir/ticker"
+	start "$dir/tick" "$@" >"$dir/ticker"
+	target=$started
+	await test -s "$dir/ticker"
+	rm -f "$dir"/*.wall "$dir"/*.gap "$dir"/*.own
+	i=0
+	while [ "$i" -lt "$runs" ]; do
+		i=$((i + 1))
+		for mode in auto fork stop; do
+			capture $mode "$bin/corecap" -mode $mode -o "$dir/core" "$target"
+		done
+		capture gcore gcore -o "$dir/core" "$target"
+	done
+	stop "$target"
+	for t in auto fork stop gcore; do
+		own=- modes=
+		if [ -s "$dir/$t.own" ]; then
+			own=$(ms "$dir/$t.own")
+			modes=$(cut -d ' ' -f 2 "$dir/$t.own" | sort | uniq -c | sort -rn | awk '{printf " %s", $2}')
+		fi
+		printf '%-22s %-6s %10s %10s %10s %9s %s\n' "$case" $t "$(ms "$dir/$t.gap")" "$own" "$(median <"$dir/$t.wall")" \
+			"$(ratio "$(median <"$dir/gcore.gap")" "$(median <"$dir/$t.gap")")" "$modes"
+	done
 }
 
 core() {
 	command -v gcore >/dev/null || die 111 'gcore: not found: install gdb'
-	title "core: longest stop seen inside the target, 50 threads, medians of $runs"
+	title "core: longest stop seen inside the target, stop that corecap tells of, wall time; medians of $runs"
 	go build -o "$dir/tick" "$root/scripts/testdata/ticker.go"
-	printf '%8s  %-8s %10s %10s\n' MiB tool 'pause ms' 'wall ms'
-	for mib in 64 1024; do
-		: >"$dir/ticker"
-		start "$dir/tick" "$mib" 50 >"$dir/ticker"
-		target=$started
-		await test -s "$dir/ticker"
-		i=0
-		while [ "$i" -lt "$runs" ]; do
-			i=$((i + 1))
-			capture "corecap.$mib" "$bin/corecap" -q -o "$dir/core" "$target"
-			capture "gcore.$mib" gcore -o "$dir/core" "$target"
-		done
-		stop "$target"
-		for t in corecap gcore; do
-			printf '%8d  %-8s %10s %10s\n' "$mib" "$t" "$(median <"$dir/$t.$mib.gap" | awk '{printf "%.1f", $1 / 1000}')" "$(median <"$dir/$t.$mib.wall")"
-		done
-		printf '%8s  ratio    %10s %10s\n' '' "$(ratio "$(median <"$dir/gcore.$mib.gap")" "$(median <"$dir/corecap.$mib.gap")")" \
-			"$(ratio "$(median <"$dir/gcore.$mib.wall")" "$(median <"$dir/corecap.$mib.wall")")"
+	printf '%-22s %-6s %10s %10s %10s %9s %s\n' MIB:THREADS:WRITES tool 'gap ms' 'pause ms' 'wall ms' 'gcore is' ' mode'
+	for c in $cases; do
+		# shellcheck disable=SC2046 # its words are the arguments
+		core_case $(echo "$c" | tr : ' ')
 	done
 }

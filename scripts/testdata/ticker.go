@@ -1,9 +1,10 @@
 // Command ticker is a target for captures: it fills memory, keeps threads
 // asleep, and measures from the inside how long it was stopped.
 //
-//	ticker MIB THREADS
+//	ticker MIB THREADS [WRITES [thp]]
 //
-// It prints a line when ready; at each SIGUSR1 it prints the longest gap
+// A thread writes WRITES random pages a second; with thp the memory is asked to
+// lie in huge pages. It prints a line when ready; at each SIGUSR1 it prints the longest gap
 // between two ticks since the last one, in microseconds, and starts over.
 package main
 
@@ -15,16 +16,32 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: ticker MIB THREADS")
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: ticker MIB THREADS [WRITES [thp]]")
 		os.Exit(100)
 	}
 	mib, _ := strconv.Atoi(os.Args[1])
 	threads, _ := strconv.Atoi(os.Args[2])
-	mem := make([]byte, mib<<20)
+	writes, huge := 0, len(os.Args) > 4
+	if len(os.Args) > 3 {
+		writes, _ = strconv.Atoi(os.Args[3])
+	}
+	const align = 2 << 20
+	mem, err := syscall.Mmap(-1, 0, mib<<20+align, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ticker: memory:", err)
+		os.Exit(111)
+	}
+	mem = mem[-int(uintptr(unsafe.Pointer(&mem[0])))&(align-1):][:mib<<20]
+	advice := syscall.MADV_NOHUGEPAGE
+	if huge {
+		advice = syscall.MADV_HUGEPAGE
+	}
+	_ = syscall.Madvise(mem, advice) // a kernel without huge pages has one kind only
 	x := uint64(88172645463325252)
 	for i := 0; i+8 <= len(mem); i += 8 { // xorshift: nothing to find twice, no zero page
 		x ^= x << 13
@@ -33,6 +50,9 @@ func main() {
 		for k := range 8 {
 			mem[i+k] = byte(x >> (8 * k))
 		}
+	}
+	if writes > 0 {
+		go write(mem, writes)
 	}
 	for range threads {
 		go func() {
@@ -61,5 +81,23 @@ func main() {
 			runtime.KeepAlive(mem)
 		default:
 		}
+	}
+}
+
+// write writes a word of so many random pages a second, a hundredth of them at a
+// time.
+func write(mem []byte, perSecond int) {
+	runtime.LockOSThread()
+	x := uint64(88172645463325252)
+	for next := time.Now(); ; {
+		for range max(perSecond/100, 1) {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+			mem[x%uint64(len(mem)/4096)*4096]++
+		}
+		next = next.Add(10 * time.Millisecond)
+		ts := syscall.NsecToTimespec(max(time.Until(next), 0).Nanoseconds())
+		_ = syscall.Nanosleep(&ts, nil)
 	}
 }

@@ -126,6 +126,7 @@ int main(int argc, char **argv)
 	if (!strcmp(mode, "stay")) stay_behind();
 	if (!strcmp(mode, "uffd")) own_userfaultfd(0);
 	if (!strcmp(mode, "uffd-fork")) own_userfaultfd(UFFD_FEATURE_EVENT_FORK);
+	if (!strcmp(mode, "uffd-left") && syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY) < 0) die("userfaultfd");
 	if (!strcmp(mode, "io_uring")) fixed_buffers();
 	if (!strcmp(mode, "huge")) tell("huge", map(2 << 20, MAP_HUGETLB), 2 << 20, 'h');
 	if (!strcmp(mode, "nproc")) {

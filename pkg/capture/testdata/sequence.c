@@ -23,7 +23,7 @@
 #define HUGE 1
 #define SLOTS (ANON + FILES + HUGE)
 #define FILE_PAGES 64
-#define HUGE_PAGES 1024
+#define HUGE_PAGES 512
 
 static struct control {
 	volatile uint64_t begun, done;
