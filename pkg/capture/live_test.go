@@ -89,7 +89,25 @@ type live struct {
 	lines []string // what it said before "ready"
 	file  string   // of its counters
 
-	stderr bytes.Buffer
+	stderr words
+}
+
+// words is what a target says, while it says it.
+type words struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
 }
 
 func start(t *testing.T, args ...string) *live {
