@@ -20,7 +20,7 @@ type Trace struct {
 	Longest time.Duration
 	Dir     *rundir.Dir // where the excuse is made a hold, for all readers to see; nil for nowhere
 
-	tracer func(pid int) (int, error) // in place of procfs.Tracer
+	tracer func(pid int) (int, error) // in place of procfs.Debugger
 	until  time.Duration              // the end of the excuse that began last; 0: the next may begin
 	free   time.Duration              // since when the subject is untraced; 0: it is not
 	asked  bool                       // a hold was asked for
@@ -53,7 +53,7 @@ func (t *Trace) excuse(s *Sender, now time.Duration) int {
 		return 0
 	}
 	if t.tracer == nil {
-		t.tracer = procfs.Tracer
+		t.tracer = procfs.Debugger
 	}
 	who, err := t.tracer(s.Subject.pid)
 	if err != nil {
