@@ -16,7 +16,7 @@ const exitPartial = 2
 
 var tool = cli.Tool{
 	Name:     "corecap",
-	Synopsis: "corecap [flags] PID | corecap stacks [flags] PID|CORE",
+	Synopsis: "corecap [flags] PID | corecap stacks [flags] PID|CORE | corecap run -spool DIR [flags] -- PROG",
 	Summary:  "Captures an ELF core of a live process, which goes on afterwards.",
 	Exits: []cli.Exit{
 		{Code: cli.ExitOK, Meaning: "the core is complete"},
@@ -31,7 +31,7 @@ func main() { cli.Main(tool, run) }
 // subcommands do something else than capture.
 var subcommands = map[string]func(env *cli.Env, args []string) int{
 	"stacks": printStacks, "handler": handleCrash, "prune": prune, "pattern": pattern,
-	crash.Unwinder: unwindFenced,
+	crash.Unwinder: unwindFenced, "run": runUnder, starter: runTraced, finisher: finish,
 }
 
 func run(env *cli.Env, args []string) int {

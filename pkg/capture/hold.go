@@ -39,7 +39,11 @@ func (m *moment) stackPointers() (sps []uint64) {
 // target go (Session.Release) before it returns; else hold does. It is to be
 // called within ptrace.Run. The pause is that of the target.
 func (t *Target) hold(f func(s *ptrace.Session, m *moment) error) (pause time.Duration, err error) {
-	s, err := ptrace.Seize(t.PID)
+	seize := t.adopt
+	if seize == nil {
+		seize = func() (*ptrace.Session, error) { return ptrace.Seize(t.PID) }
+	}
+	s, err := seize()
 	if err != nil {
 		return 0, t.explain(err)
 	}

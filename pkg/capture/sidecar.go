@@ -16,6 +16,9 @@ type About struct {
 	Build string // version of the program that captures
 	Why   string // what the capture was made for; "" if nobody said
 	Held  *Hold  // the hold that the service was under, if any
+
+	// More, if set, adds members of its own at the end.
+	More func(w *jsonline.Writer)
 }
 
 // Hold is a lease that excused the service's silence (package hold).
@@ -38,9 +41,6 @@ type Sidecar struct {
 	Subject
 	Report
 	About
-
-	// More, if set, adds members of its own at the end.
-	More func(w *jsonline.Writer)
 }
 
 // Append appends the description as one line of JSON. The names of its members

@@ -11,7 +11,11 @@ import (
 func (j *job) stop() (r *Report, err error) {
 	bufs := buffers(j.out, min(runtime.GOMAXPROCS(0), maxCopiers))
 	w := &writing{job: j, choose: newImage}
-	err = ptrace.Run(func() error {
+	run := ptrace.Run
+	if j.adopt != nil {
+		run = func(f func() error) error { return f() } // this is the thread that traces
+	}
+	err = run(func() error {
 		pause, err := j.hold(func(_ *ptrace.Session, m *moment) error {
 			w.moment, w.id = m, m.id()
 			return w.watch(bufs)
@@ -21,7 +25,7 @@ func (j *job) stop() (r *Report, err error) {
 		}
 		return err
 	})
-	if err == nil && j.process.Exited() {
+	if err == nil && j.adopt == nil && j.process.Exited() {
 		err = j.gone() // pages may have vanished below the copy
 	}
 	if err != nil {

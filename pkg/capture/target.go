@@ -33,6 +33,10 @@ type Target struct {
 	stat    procfs.Stat
 	status  procfs.Status
 	process *procfs.Process
+
+	// adopt gives the session of a target that the calling thread traces already,
+	// and that dies when it is let go; nil for all others.
+	adopt func() (*ptrace.Session, error)
 }
 
 // Open looks at the process and refuses what cannot, or must not, be captured:
@@ -40,7 +44,16 @@ type Target struct {
 // another tracer holds and, unless force is set, one that is not dumpable (see
 // procfs.Dumpable). The errors are meant for people; a process that does not
 // exist is fs.ErrNotExist, missing rights are fs.ErrPermission (errors.Is).
-func Open(pid int, force bool) (*Target, error) {
+func Open(pid int, force bool) (*Target, error) { return open(pid, force, nil) }
+
+// OpenDying is Open for a child that the calling thread traces, and that stands
+// before a signal which will end it; adopt gives its session, once. Its capture
+// is in the mode stop, belongs to that same thread, and lets the child die.
+func OpenDying(pid int, adopt func() (*ptrace.Session, error)) (*Target, error) {
+	return open(pid, true, adopt)
+}
+
+func open(pid int, force bool, adopt func() (*ptrace.Session, error)) (*Target, error) {
 	status, err := procfs.ReadStatus(pid)
 	if err != nil {
 		return nil, err
@@ -52,7 +65,7 @@ func Open(pid int, force bool) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{PID: pid, status: status, process: process}
+	t := &Target{PID: pid, status: status, process: process, adopt: adopt}
 	if err := t.inspect(force); err != nil {
 		t.Close()
 		return nil, err
@@ -73,7 +86,7 @@ func (t *Target) inspect(force bool) (err error) {
 		return fmt.Errorf("pid %d: is a kernel thread: it has no memory of its own", t.PID)
 	case t.process.Exited():
 		return fmt.Errorf("pid %d: is a zombie: its memory is gone", t.PID)
-	case t.status.TracerPID != 0:
+	case t.status.TracerPID != 0 && t.adopt == nil:
 		return t.traced(t.status.TracerPID)
 	}
 	id := t.living()

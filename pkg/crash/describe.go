@@ -64,10 +64,30 @@ func (sc *scene) append(w *jsonline.Writer) {
 }
 
 func (sc *scene) appendSignal(w *jsonline.Writer) {
+	appendSignal(w, sc.event.Signal, sc.notes.cause, sc.notes.caused)
+}
+
+// Describe is for a crash of which only the signal is known, and its siginfo_t:
+// it gives what adds the member "crash" to a description.
+func Describe(signal int, siginfo []byte, uid, gid int) func(w *jsonline.Writer) {
+	return func(w *jsonline.Writer) {
+		c, known := parseCause(siginfo)
+		w.Object("crash")
+		appendSignal(w, signal, c, known)
+		w.Int("uid", int64(uid))
+		w.Int("gid", int64(gid))
+		w.Int("suid_dumpable", 1)
+		w.Int("number", 1)
+		w.Null("heartbeat")
+		w.End()
+	}
+}
+
+func appendSignal(w *jsonline.Writer, signal int, c cause, known bool) {
 	w.Object("signal")
-	w.Int("number", int64(sc.event.Signal))
-	w.Str("name", SignalName(sc.event.Signal))
-	if c := sc.notes.cause; sc.notes.caused && c.signal == sc.event.Signal {
+	w.Int("number", int64(signal))
+	w.Str("name", SignalName(signal))
+	if known && c.signal == signal {
 		w.Int("code", int64(c.code))
 		w.Str("code_name", codeName(c.signal, c.code))
 		if c.hasAddress() {

@@ -149,7 +149,7 @@ func (s *save) write(ctx context.Context, base string, begun time.Time, done *Sa
 	}
 	side := capture.Sidecar{
 		Core: path, Subject: s.subjectOf(), Report: s.report,
-		About: capture.About{Build: s.Build, Why: "crash", Held: s.held()}, More: s.append,
+		About: capture.About{Build: s.Build, Why: "crash", Held: s.held(), More: s.append},
 	}
 	side.Report.Mode = s.mode
 	text, err := side.Append(nil)

@@ -22,8 +22,8 @@ type Child struct {
 }
 
 // Fatal is told of a signal that will end the process with a core: thread tid
-// is about to get it. It may look at the process; all threads but tid still run.
-type Fatal func(tid int, sig unix.Signal)
+// is about to get it, with this siginfo_t. All threads but tid still run.
+type Fatal func(tid int, sig unix.Signal, info [SiginfoSize]byte)
 
 // Attach traces the child pid, which its parent, the caller, has started and
 // which waits for something from it. Threads that it makes are traced, too;
@@ -39,7 +39,7 @@ func Attach(pid int) (*Child, error) {
 // Wait lets the child run, with every signal as it would be without us, and
 // returns how it ended. Before it ends by a signal that makes a core, fatal is
 // called, once.
-func (c *Child) Wait(fatal Fatal) (unix.WaitStatus, error) {
+func (c *Child) Wait(fatal Fatal) (syscall.WaitStatus, error) {
 	for {
 		var ws unix.WaitStatus
 		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
@@ -51,7 +51,7 @@ func (c *Child) Wait(fatal Fatal) (unix.WaitStatus, error) {
 		case !ws.Stopped():
 			delete(c.threads, tid)
 			if tid == c.PID {
-				return ws, nil
+				return syscall.WaitStatus(ws), nil
 			}
 		default:
 			c.stopped(tid, ws, &fatal)
@@ -75,7 +75,10 @@ func (c *Child) stopped(tid int, ws unix.WaitStatus, fatal *Fatal) {
 		}
 		c.threads[tid] = true
 	case event == 0 && *fatal != nil && c.ends(tid, sig):
-		(*fatal)(tid, sig)
+		info, err := siginfo(tid)
+		if err == nil { // else it was killed
+			(*fatal)(tid, sig, info)
+		}
 		*fatal = nil
 		if !c.threads[tid] {
 			return // let go, by a Session
@@ -106,7 +109,7 @@ func (c *Child) ends(tid int, sig unix.Signal) bool {
 // delivery of sig. Its Release lets all threads go; the process then dies of sig,
 // and Wait gives that.
 func (c *Child) Adopt(tid int, sig unix.Signal) (*Session, error) {
-	s := &Session{pid: c.PID, known: map[int]*Thread{}}
+	s := &Session{pid: c.PID, known: map[int]*Thread{}, adopted: true}
 	tids, err := procfs.Tasks(c.PID)
 	if err != nil {
 		return nil, err

@@ -67,14 +67,16 @@ func (t *Thread) sigmask(request int, mask *uint64) error {
 // Siginfo reads the siginfo_t of the signal that is being delivered; it is all
 // zero, but for the number of a stopping signal, where there is none.
 func (t *Thread) Siginfo() ([SiginfoSize]byte, error) {
-	var info [SiginfoSize]byte
 	if t.deliver == 0 {
-		info[0] = byte(t.Signal)
-		return info, nil
+		return [SiginfoSize]byte{byte(t.Signal)}, nil
 	}
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(t.TID), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
+	return siginfo(t.TID)
+}
+
+func siginfo(tid int) (info [SiginfoSize]byte, err error) {
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(tid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
 	if errno != 0 {
-		return info, fmt.Errorf("thread %d: siginfo: %w", t.TID, errno)
+		return info, fmt.Errorf("thread %d: siginfo: %w", tid, errno)
 	}
 	return info, nil
 }

@@ -72,6 +72,7 @@ type Session struct {
 	known   map[int]*Thread
 	began   time.Time
 	pause   time.Duration
+	adopted bool // its new threads are traced from their birth
 }
 
 // Thread is one seized thread.
@@ -142,6 +143,7 @@ func (s *Session) seizeNew() (added int, err error) {
 			continue
 		case errors.Is(err, unix.EPERM) && s.dead(tid):
 			continue
+		case errors.Is(err, unix.EPERM) && s.adopted:
 		case err != nil:
 			return added, fmt.Errorf("pid %d: seize thread %d: %w", s.pid, tid, err)
 		}
