@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -15,6 +14,7 @@ import (
 	"vigil/pkg/boottime"
 	"vigil/pkg/capture"
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
 	"vigil/pkg/spool"

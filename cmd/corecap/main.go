@@ -3,13 +3,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 
 	"vigil/pkg/capture"
 	"vigil/pkg/cli"
 	"vigil/pkg/crash"
+	"vigil/pkg/fmt"
 )
 
 const exitPartial = 2

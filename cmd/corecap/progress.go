@@ -1,9 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // progressAfter is how long a capture lasts that needs no progress line.
@@ -26,21 +27,21 @@ func (p *progress) show(done, total int64) {
 		p.clear()
 	case spent >= progressAfter:
 		p.shown = true
-		fmt.Fprint(p.out, clearLine+progressLine(done, total, spent))
+		fmt.Fprintf(p.out, "%s%s", clearLine, progressLine(done, total, spent))
 	}
 }
 
 func (p *progress) clear() {
 	if p.shown {
 		p.shown = false
-		fmt.Fprint(p.out, clearLine)
+		fmt.Fprintf(p.out, "%s", clearLine)
 	}
 }
 
 // progressLine words it. total is an estimate: done may exceed it.
 func progressLine(done, total int64, spent time.Duration) string {
 	rate := float64(done) / spent.Seconds()
-	line := fmt.Sprintf("%d MiB of %d, %.0f MiB/s", done>>20, max(done, total)>>20, rate/(1<<20))
+	line := fmt.Sprintf("%d MiB of %d, %d MiB/s", done>>20, max(done, total)>>20, int64(rate)>>20)
 	if left := total - done; left > 0 && rate > 0 {
 		line += fmt.Sprintf(", %v left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
 	}

@@ -213,6 +213,12 @@ func runTraced(env *cli.Env, args []string) int {
 		return env.Fail(fmt.Errorf("%s: corecap run ended: %w", starter, err))
 	}
 	signal.Reset()
+	// What the parent has asked for is of the first thread; the one that becomes
+	// the program may be another.
+	runtime.LockOSThread()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0); errno != 0 {
+		return env.Fail(fmt.Errorf("%s: prctl: %w", starter, errno))
+	}
 	return env.Fail(fmt.Errorf("%s: %w", args[1], syscall.Exec(args[1], args[2:], os.Environ())))
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"vigil/pkg/capture"
 	"vigil/pkg/cli"
+	"vigil/pkg/fmt"
 	"vigil/pkg/stacks"
 )
 

@@ -2,10 +2,10 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/spool"
 )
 

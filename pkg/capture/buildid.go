@@ -1,11 +1,11 @@
 package capture
 
 import (
-	"encoding/hex"
 	"io"
 	"strconv"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 
@@ -30,7 +30,7 @@ func buildIDs(maps []procfs.Mapping, mem io.ReaderAt) (ids []BuildID) {
 			break
 		}
 		if id := corefile.BuildID(io.NewSectionReader(mem, int64(m.Start), int64(m.Size()))); id != nil {
-			ids = append(ids, BuildID{m.Name, m.Start, hex.EncodeToString(id)})
+			ids = append(ids, BuildID{m.Name, m.Start, fmt.Sprintf("%x", id)})
 		}
 	}
 	return ids

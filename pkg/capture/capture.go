@@ -3,10 +3,10 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )

@@ -1,9 +1,9 @@
 package capture
 
 import (
-	"fmt"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

@@ -3,12 +3,12 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/uffd"
 )

@@ -2,13 +2,13 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"runtime"
 	"slices"
 	"sort"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )

@@ -1,10 +1,10 @@
 package capture
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

@@ -2,12 +2,12 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"runtime/debug"
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/fmt"
 	"vigil/pkg/ptrace"
 )
 

@@ -1,13 +1,13 @@
 package capture
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"sort"
 	"strings"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 	"vigil/pkg/unwind"

@@ -2,12 +2,12 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"syscall"
 	"time"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 	"vigil/pkg/uffd"

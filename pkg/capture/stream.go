@@ -2,8 +2,9 @@ package capture
 
 import (
 	"context"
-	"fmt"
 	"io"
+
+	"vigil/pkg/fmt"
 )
 
 // stream is an Output to something that cannot seek: gaps are written as zeroes.

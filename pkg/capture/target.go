@@ -8,7 +8,6 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 	"vigil/pkg/spool"

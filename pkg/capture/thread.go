@@ -2,13 +2,13 @@ package capture
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
 	"time"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )

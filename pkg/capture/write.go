@@ -3,12 +3,12 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
 )

@@ -11,7 +11,7 @@ import (
 // subcommands are the words that some programs take before their flags. The
 // flags of all of them stand on the one page of the program.
 var subcommands = map[string][]string{
-	"corecap":  {"stacks", "handler", "pattern", "prune"},
+	"corecap":  {"stacks", "handler", "pattern", "prune", "run"},
 	"diagfifo": {"send", "dump", "sample", "hold", "renew", "release"},
 	"hbwatch":  {"tune"},
 }

@@ -2,11 +2,12 @@ package corefile
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sort"
 	"strings"
+
+	"vigil/pkg/fmt"
 )
 
 // ErrNoMemory is reported (errors.Is) for an address that the core does not

@@ -1,9 +1,10 @@
 package corefile
 
 import (
-	"fmt"
 	"slices"
 	"time"
+
+	"vigil/pkg/fmt"
 )
 
 // Types of notes that are the same on every machine. Those of the registers

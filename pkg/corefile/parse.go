@@ -2,8 +2,9 @@ package corefile
 
 import (
 	"errors"
-	"fmt"
 	"io"
+
+	"vigil/pkg/fmt"
 )
 
 // Limits of what is believed of a core file.

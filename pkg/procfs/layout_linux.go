@@ -1,12 +1,13 @@
 package procfs
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Layout answers, mapping by mapping, where the mappings of a process are right

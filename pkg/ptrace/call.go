@@ -3,8 +3,9 @@ package ptrace
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
+
+	"vigil/pkg/fmt"
 )
 
 // ErrCall is wrapped by the error of a system call that could not be made in

@@ -3,12 +3,13 @@ package ptrace
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"runtime"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 var callInstruction = []byte{0x0f, 0x05} // syscall

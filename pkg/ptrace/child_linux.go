@@ -2,7 +2,6 @@ package ptrace
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

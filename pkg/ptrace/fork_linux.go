@@ -2,13 +2,13 @@ package ptrace
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

@@ -2,13 +2,14 @@ package ptrace
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // Memory reads the memory of a process; an offset is an address. It is safe for

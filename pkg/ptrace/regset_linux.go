@@ -2,10 +2,11 @@ package ptrace
 
 import (
 	"errors"
-	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // SiginfoSize is the size of siginfo_t on every Linux.

@@ -14,7 +14,6 @@ package ptrace
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"runtime"
 	"slices"
@@ -23,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 

@@ -1,12 +1,12 @@
 package stacks
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"sort"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/unwind"
 )
 

@@ -2,11 +2,11 @@ package stacks
 
 import (
 	"bytes"
-	"encoding/hex"
 	"io"
 	"os"
 	"syscall"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/unwind"
 )
 
@@ -67,7 +67,7 @@ func (ms *modules) same(f io.ReaderAt, m unwind.Mapping) bool {
 
 // Debug opens the file with the symbols of a module.
 func (ms *modules) Debug(buildID []byte) (io.ReaderAt, int64) {
-	id := hex.EncodeToString(buildID)
+	id := fmt.Sprintf("%x", buildID)
 	if len(id) < 4 {
 		return nil, 0
 	}

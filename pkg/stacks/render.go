@@ -1,11 +1,10 @@
 package stacks
 
 import (
-	"encoding/hex"
-	"fmt"
 	"io"
 	"strconv"
 
+	"vigil/pkg/fmt"
 	"vigil/pkg/jsonline"
 	"vigil/pkg/unwind"
 )
@@ -68,7 +67,7 @@ func (t *Thread) text(b []byte) []byte {
 	if why := reasons[t.End]; why != "" {
 		b = fmt.Appendf(b, "     ... %s", why)
 		if t.State != 0 {
-			b = fmt.Appendf(b, " (state %c)", t.State)
+			b = fmt.Appendf(b, " (state %s)", string(rune(t.State)))
 		}
 		b = append(b, '\n')
 	}
@@ -142,7 +141,7 @@ func (t *Thread) json(j *jsonline.Writer) {
 		if m := f.Module; m != nil {
 			j.Str("mapping.filename", m.Name)
 			if len(m.BuildID) > 0 {
-				j.Str("mapping.build_id", hex.EncodeToString(m.BuildID))
+				j.Str("mapping.build_id", fmt.Sprintf("%x", m.BuildID))
 			}
 			j.Str("mapping.address", "0x"+strconv.FormatUint(f.Offset, 16))
 		}

@@ -13,12 +13,13 @@
 package uffd
 
 import (
-	"fmt"
 	"os"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/fmt"
 )
 
 // The ioctls and words of include/uapi/linux/userfaultfd.h.
