@@ -142,10 +142,10 @@ func TestRunSavesCrashes(t *testing.T) {
 	}
 }
 
-// Signals arrive as without us, stops last, and descriptors are passed on.
-func TestRunIsTransparent(t *testing.T) {
-	t.Run("signals", func(t *testing.T) {
-		r := running(t, nil, "python3", "-c", `
+// Every signal arrives as it would without us.
+func TestRunPassesSignals(t *testing.T) {
+	gate.Need(t, "python3")
+	r := running(t, nil, "python3", "-c", `
 import os, signal, sys
 n = 0
 def count(*_):
@@ -159,78 +159,79 @@ print(n, flush=True)
 while True:
     signal.pause()
 `)
-		gate.Need(t, "python3")
-		if err := r.Start(); err != nil {
-			t.Fatal(err)
-		}
-		r.child(t)
-		eventually(t, "200 signals", func() bool {
-			b, err := os.ReadFile("/proc/" + strconv.Itoa(r.child(t)) + "/wchan")
-			return err == nil && strings.Contains(string(b), "pause") || os.Geteuid() != 0
-		})
-		if err := r.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		if end := r.end(t); end.ExitStatus() != 200 || strings.TrimSpace(r.stdout.String()) != "200" {
-			t.Errorf("ended with %#x, counted %s", end, &r.stdout)
-		}
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.child(t)
+	eventually(t, "200 signals", func() bool {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(r.child(t)) + "/wchan")
+		return err == nil && strings.Contains(string(b), "pause") || os.Geteuid() != 0
 	})
-	t.Run("stop", func(t *testing.T) {
-		r := running(t, nil, "sleep", "600")
-		if err := r.Start(); err != nil {
-			t.Fatal(err)
-		}
-		pid := r.child(t)
-		if who, err := procfs.Tracer(pid); err != nil || who == 0 {
-			t.Errorf("traced by %d, %v", who, err)
-		}
-		if who, err := procfs.Debugger(pid); err != nil || who != 0 {
-			t.Errorf("debugged by %d, %v", who, err)
-		}
-		in := func(states string) func() bool {
-			return func() bool {
-				st, err := procfs.ReadStat(pid)
-				return err == nil && strings.IndexByte(states, st.State) >= 0
-			}
-		}
-		syscall.Kill(pid, syscall.SIGSTOP)
-		eventually(t, "it stops", in("Tt"))
-		syscall.Kill(pid, syscall.SIGCONT)
-		eventually(t, "it goes on", in("S"))
-		// Whoever kills us means the program.
-		if err := r.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		r.end(t)
-		eventually(t, "the program is gone", func() bool {
+	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if end := r.end(t); end.ExitStatus() != 200 || strings.TrimSpace(r.stdout.String()) != "200" {
+		t.Errorf("ended with %#x, counted %s", end, &r.stdout)
+	}
+}
+
+// A stop lasts, until it is ended; and whoever kills us means the program.
+func TestRunStops(t *testing.T) {
+	r := running(t, nil, "sleep", "600")
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.child(t)
+	if who, err := procfs.Tracer(pid); err != nil || who == 0 {
+		t.Errorf("traced by %d, %v", who, err)
+	}
+	if who, err := procfs.Debugger(pid); err != nil || who != 0 {
+		t.Errorf("debugged by %d, %v", who, err)
+	}
+	in := func(states string) func() bool {
+		return func() bool {
 			st, err := procfs.ReadStat(pid)
-			return err != nil || st.State == 'Z'
-		})
-	})
-	// The program has what it would have without us, and nothing that we wait at.
-	t.Run("descriptors", func(t *testing.T) {
-		const list = "echo ready >&3; ls -l /proc/$$/fd"
-		pipes := func(cmd *exec.Cmd) int {
-			read, write, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer read.Close()
-			var out bytes.Buffer
-			cmd.ExtraFiles, cmd.Stdout = []*os.File{write}, &out
-			err = cmd.Run()
-			write.Close()
-			b := make([]byte, 16)
-			if n, rerr := read.Read(b); err != nil || string(b[:n]) != "ready\n" {
-				t.Errorf("%v; read %q, %v", err, b[:n], rerr)
-			}
-			return strings.Count(out.String(), " -> pipe:")
+			return err == nil && strings.IndexByte(states, st.State) >= 0
 		}
-		want := pipes(exec.Command("/bin/sh", "-c", list))
-		r := running(t, nil, "/bin/sh", "-c", list)
-		r.Stderr = nil
-		if got := pipes(r.Cmd); got != want || want < 2 {
-			t.Errorf("%d descriptors are pipes, want %d", got, want)
-		}
+	}
+	syscall.Kill(pid, syscall.SIGSTOP)
+	eventually(t, "it stops", in("Tt"))
+	syscall.Kill(pid, syscall.SIGCONT)
+	eventually(t, "it goes on", in("S"))
+	if err := r.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.end(t)
+	eventually(t, "the program is gone", func() bool {
+		st, err := procfs.ReadStat(pid)
+		return err != nil || st.State == 'Z'
 	})
+}
+
+// The program has the descriptors that it would have without us, and not the one
+// that it waited at.
+func TestRunPassesDescriptors(t *testing.T) {
+	const list = "echo ready >&3; ls -l /proc/$$/fd"
+	pipes := func(cmd *exec.Cmd) int {
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		var out bytes.Buffer
+		cmd.ExtraFiles, cmd.Stdout = []*os.File{write}, &out
+		err = cmd.Run()
+		write.Close()
+		b := make([]byte, 16)
+		if n, rerr := read.Read(b); err != nil || string(b[:n]) != "ready\n" {
+			t.Errorf("%v; read %q, %v", err, b[:n], rerr)
+		}
+		return strings.Count(out.String(), " -> pipe:")
+	}
+	want := pipes(exec.Command("/bin/sh", "-c", list))
+	r := running(t, nil, "/bin/sh", "-c", list)
+	r.Stderr = nil
+	if got := pipes(r.Cmd); got != want || want < 2 {
+		t.Errorf("%d descriptors are pipes, want %d", got, want)
+	}
 }
