@@ -221,7 +221,7 @@ func (c *chain) endsBy(sig syscall.Signal, ready func() bool) {
 	c.free()
 }
 
-// TestDebugWithGdb: a service that counts as dead after two seconds of silence
+// TestDebugWithGdb: a service that counts as dead after six seconds of silence
 // stands in gdb for ten, and nobody raises an alarm; when it still stands after
 // the release, somebody does.
 func TestDebugWithGdb(t *testing.T) {
@@ -232,8 +232,8 @@ func TestDebugWithGdb(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.serve()
-	c.watch("-on-change", hook)
-	c.background("wdping", "wdping", "-device", "none", "-fresh", c.in("hb/svc.hb")+"=2s", "-hold", c.in("hold"))
+	c.watch("-timeout", "svc=6s", "-on-change", hook)
+	c.background("wdping", "wdping", "-device", "none", "-fresh", c.in("hb/svc.hb")+"=6s", "-hold", c.in("hold"))
 	c.until("wdping feeds", func() bool { return strings.Contains(c.text("wdping"), `"event":"feeding"`) })
 	cmd := c.script("vigil-debug", "svc")
 	input, err := cmd.StdinPipe()
@@ -299,7 +299,7 @@ func (c *chain) staysStopped() {
 			dead = line
 		}
 	}
-	// Silent for the two seconds since the release, and not since the last beat.
+	// Silent for the six seconds since the release, and not since the last beat.
 	if !strings.Contains(dead, `"reason":"timeout"`) {
 		c.Errorf("%s", dead)
 	}
