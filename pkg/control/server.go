@@ -251,7 +251,7 @@ func (s *Server) Serve(done <-chan struct{}) error {
 	}
 	err := s.watch(done, broken)
 	// What was begun is answered; only then are the clients told that there is nobody
-	// any more. The others would take that for their answer.
+	// any more: who knows that does not wait for his answer.
 	close(s.over)
 	for _, d := range s.doors {
 		err = errors.Join(err, d.Stop())
