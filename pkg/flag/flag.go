@@ -77,7 +77,10 @@ func (s *FlagSet) describe(name, kind, def, zero string) {
 	}
 }
 
-var errParse = errors.New("parse error")
+var (
+	errParse = errors.New("parse error")
+	errTime  = errors.New("want a time with its unit, as 5s")
+)
 
 // numError says what is wrong with a number, without the number.
 func numError(err error) error {
@@ -159,7 +162,7 @@ func (s *FlagSet) DurationVar(p *time.Duration, name string, value time.Duration
 	s.Func(name, usage, func(text string) error {
 		v, err := time.ParseDuration(text)
 		if err != nil {
-			return errParse
+			return errTime
 		}
 		*p = v
 		return nil

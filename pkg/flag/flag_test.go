@@ -79,8 +79,12 @@ func alike(t *testing.T, args []string) {
 	var own FlagSet
 	got := define(&own)
 	werr, err := std.Parse(args), own.Parse(args)
-	if fmt.Sprint(err) != fmt.Sprint(werr) || errors.Is(err, ErrHelp) != errors.Is(werr, stdflag.ErrHelp) {
-		t.Errorf("%q: %v, want %v", args, err, werr)
+	wtext := fmt.Sprint(werr)
+	if strings.HasSuffix(wtext, " for flag -d: parse error") {
+		wtext = strings.TrimSuffix(wtext, "parse error") + errTime.Error()
+	}
+	if fmt.Sprint(err) != wtext || errors.Is(err, ErrHelp) != errors.Is(werr, stdflag.ErrHelp) {
+		t.Errorf("%q: %v, want %v", args, err, wtext)
 	}
 	if err != nil {
 		return
