@@ -38,6 +38,9 @@ func Parse(r io.ReaderAt) (*Core, error) {
 		}
 		return nil, fmt.Errorf("core: header: %w", err)
 	}
+	if string(h[:2]) == "\x1f\x8b" {
+		return nil, fmt.Errorf("%w: compressed: gunzip it first", ErrNotCore)
+	}
 	if string(h[:4]) != "\x7fELF" || h[4] != classELF64 || h[5] != littleEnd || le.Uint16(h[16:]) != typeCore || le.Uint16(h[54:]) != programSize {
 		return nil, ErrNotCore
 	}
