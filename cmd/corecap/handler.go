@@ -36,6 +36,9 @@ func handleCrash(env *cli.Env, args []string) int {
 	if code, done := env.Parse(flags, args); done {
 		return code
 	}
+	if flags.NArg() == 0 { // the kernel always gives some: this is somebody who tries it
+		return env.Usage("the kernel starts this, see corecap pattern")
+	}
 	syscall.Umask(0o077)
 	config, err := crash.ReadConfig(*path)
 	// Messages to people go where somebody will read them: nobody sees the

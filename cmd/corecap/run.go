@@ -141,7 +141,7 @@ func lookup(name, path string) (string, error) {
 			return found, nil
 		}
 	}
-	return "", fmt.Errorf("%s: not found in PATH: %w", name, fs.ErrNotExist)
+	return "", cli.Usagef("%s: no such program in PATH", name)
 }
 
 func executable(path string) error {
