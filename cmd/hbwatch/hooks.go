@@ -17,8 +17,11 @@ func hookConfig(env *cli.Env, o *options, program string) hook.Config {
 		Program: program, Timeout: o.hookTimeout, Jobs: o.hookJobs, Keep: "HB_FROM",
 		Output: os.Stderr, Warn: func(text string) { env.Log.Warn(text) },
 	}
-	if dir := env.Getenv("VIGIL_DIR"); dir != "" {
-		cfg.Env = []string{"VIGIL_DIR=" + dir}
+	// Where the directories are that people chose: vigil-incident needs both.
+	for _, name := range []string{"VIGIL_DIR", "VIGIL_SPOOL"} {
+		if dir := env.Getenv(name); dir != "" {
+			cfg.Env = append(cfg.Env, name+"="+dir)
+		}
 	}
 	return cfg
 }
