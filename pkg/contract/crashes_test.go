@@ -55,7 +55,7 @@ func TestCrashTable(t *testing.T) {
 				dir+"/web_7_20260301T020304Z.json\n    "+dir+"/web_7_20260301T020304Z.stacks\n    gdb /usr/bin/web "+dir+"/web_7_20260301T020304Z.core\n" {
 				t.Errorf("%s, %s: -l: %+v", shell, awk, got)
 			}
-			if got := table("-p", "none", dir); got.code != 1 || got.stdout != "" || got.stderr != "vigil-crashes: no crash in "+dir+"\n" {
+			if got := table("-p", "none", dir); got.code != 1 || got.stdout != "" || got.stderr != "vigil-crashes: no crash of none in "+dir+"\n" {
 				t.Errorf("%s, %s: none: %+v", shell, awk, got)
 			}
 			if got := table(dir + "/no"); got.code != 111 || !strings.Contains(got.stderr, dir+"/no: cannot be read") {

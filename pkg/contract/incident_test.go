@@ -209,8 +209,11 @@ func TestIncidentRefuses(t *testing.T) {
 			c.Fatal(err)
 		}
 		refused(111, "not trusted", none, "-d", open, "svc")
-		// A process that is none, is no reason to save nothing.
-		got := c.do(0, none, "vigil-incident", "svc")
+		// A name that nobody beats for may be a typing error; whatever is known of it is saved.
+		got := c.do(1, none, "vigil-incident", "svc")
+		if want := "warning: " + c.in("hb/svc.hb") + ": no such heartbeat"; !strings.Contains(got.stderr, want) {
+			c.Errorf("standard error: %q, want %q", got.stderr, want)
+		}
 		if s := c.summary(filepath.Base(strings.TrimSpace(got.stdout))); !strings.Contains(s, "svc, no process\n") {
 			c.Errorf("summary: %q", s)
 		}
