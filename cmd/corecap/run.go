@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -39,6 +40,10 @@ const (
 	starter  = "run-traced"
 	finisher = "run-finish"
 )
+
+// exitSignal and the number of a signal is what shells leave with for a program
+// that it ended: for where this process cannot end like that.
+const exitSignal = 128
 
 // under is how a program is run.
 type under struct {
@@ -92,6 +97,7 @@ func runUnder(env *cli.Env, args []string) int {
 	}
 	if end.Signaled() {
 		ptrace.Die(end.Signal())
+		return exitSignal + int(end.Signal())
 	}
 	return end.ExitStatus()
 }
@@ -113,7 +119,7 @@ func (u *under) run(program string, argv []string) (syscall.WaitStatus, error) {
 		}
 		defer os.Remove(u.pidfile)
 	}
-	defer forward(child)()
+	defer forward(u.env, child)()
 	if _, err := goOn.Write([]byte{1}); err != nil {
 		return 0, errors.Join(err, child.Kill())
 	}
@@ -224,15 +230,16 @@ func runTraced(env *cli.Env, args []string) int {
 
 // forward passes on the signals that are meant for the program. What a terminal
 // sends it sends to both.
-func forward(child *os.Process) (end func()) {
+func forward(env *cli.Env, child *os.Process) (end func()) {
 	signals := []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2}
 	if !spool.Terminal(os.Stdin) {
 		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
 	} else {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGQUIT)
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGQUIT)
 	}
 	c := make(chan os.Signal, 16)
 	signal.Notify(c, signals...)
+	env.Disregard()
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -259,7 +266,8 @@ func (u *under) save(traced *ptrace.Child, tid int, sig syscall.Signal, info []b
 	defer target.Close()
 	path = filepath.Join(u.spool, target.Name(time.Now()))
 	about := capture.About{Build: cli.Version(), Why: "crash", More: crash.Describe(int(sig), info, os.Getuid(), os.Getgid())}
-	r, err := target.Save(u.env.Context(), path, u.opt, about)
+	// Whatever ends us kills the program, or is passed on to it.
+	r, err := target.Save(context.Background(), path, u.opt, about)
 	if err != nil {
 		return "", err
 	}
@@ -285,6 +293,11 @@ func (u *under) afterwards(core string) error {
 		Files: []*os.File{null, null, os.Stderr}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
+		return err
+	}
+	if os.Getpid() == 1 {
+		// With us everything else in the namespace ends.
+		_, err = p.Wait()
 		return err
 	}
 	return p.Release()

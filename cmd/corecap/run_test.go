@@ -235,3 +235,79 @@ func TestRunPassesDescriptors(t *testing.T) {
 		t.Errorf("%d descriptors are pipes, want %d", got, want)
 	}
 }
+
+// A program that is told to end, and crashes over it, is saved; told again, it is
+// told again.
+func TestRunSavesCrashesAtTheEnd(t *testing.T) {
+	gate.Need(t, "python3")
+	r := running(t, nil, "python3", "-c", `
+import os, signal
+told = 0
+def tell(*_):
+    global told
+    told += 1
+    if told == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+signal.signal(signal.SIGTERM, tell)
+while True:
+    open(`+"'/proc/self/comm', 'w').write('told-%d' % told)"+`
+    signal.pause()
+`)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.child(t)
+	for told := range 3 {
+		eventually(t, "the program was told", func() bool {
+			st, err := procfs.ReadStat(pid)
+			return err == nil && st.Comm == "told-"+strconv.Itoa(told) && st.State == 'S'
+		})
+		if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if end := r.end(t); end.Signal() != syscall.SIGSEGV || len(r.files(t, ".core")) != 1 {
+		t.Errorf("ended with %#x, cores %q: %s", end, r.files(t, ".core"), &r.stderr)
+	}
+}
+
+// A program of which nothing can be saved dies all the same.
+func TestRunWithoutSpool(t *testing.T) {
+	r := running(t, nil, "sleep", "600")
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.child(t)
+	if err := os.RemoveAll(r.spool); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pid, syscall.SIGQUIT)
+	if end := r.end(t); end.Signal() != syscall.SIGQUIT || !strings.Contains(r.stderr.String(), "no such file") {
+		t.Errorf("ended with %#x: %s", end, &r.stderr)
+	}
+}
+
+// No signal ends the first process of a container: it leaves with a code, and not
+// before all is written.
+func TestRunInContainer(t *testing.T) {
+	gate.Need(t, "kcore")
+	r := running(t, []string{"-gzip"}, "/bin/sh", "-c", "kill -SEGV $$")
+	// It leaves with 137 where that does not end.
+	r.Args = append([]string{"timeout", "-s", "KILL", "120", "unshare", "-pf", "--kill-child", "--mount-proc", r.Path}, r.Args[1:]...)
+	path, err := exec.LookPath("timeout")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Path = path
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if end := r.end(t); end.ExitStatus() != 128+int(syscall.SIGSEGV) {
+		t.Errorf("ended with %#x: %s", end, &r.stderr)
+	}
+	for _, suffix := range []string{".core.gz", ".json", ".stacks"} {
+		if files := r.files(t, suffix); len(files) != 1 {
+			t.Errorf("files %q, want one %s", files, suffix)
+		}
+	}
+}

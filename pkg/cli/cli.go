@@ -60,7 +60,8 @@ type Env struct {
 	Log    *Log
 	Done   <-chan struct{} // closed at the first SIGTERM or SIGINT; a second one kills
 
-	version bool // was asked for
+	version bool           // was asked for
+	end     chan os.Signal // what closes Done
 }
 
 // Main runs a command and ends the process with its code. Writing to a closed
@@ -87,7 +88,16 @@ func Main(t Tool, run func(env *Env, args []string) int) {
 		Getenv: os.Getenv,
 		Log:    NewLog(t.Name, os.Stderr),
 		Done:   done,
+		end:    end,
 	}, os.Args[1:]))
+}
+
+// Disregard is for a command that has its own use for SIGTERM and SIGINT, and has
+// asked for them: none closes Done any more, and a second one is as the first.
+func (e *Env) Disregard() {
+	if e.end != nil {
+		signal.Stop(e.end)
+	}
 }
 
 // Context is Done for what wants a context. The tools under 2 MB do without:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -83,6 +84,9 @@ func (c *Child) stopped(tid int, ws unix.WaitStatus, fatal *Fatal) {
 		if !c.threads[tid] {
 			return // let go, by a Session
 		}
+		// It was not: nothing could be saved, and it dies all the same.
+		ptrace(unix.PTRACE_CONT, tid, 0, uintptr(sig))
+		return
 	case event == 0:
 		ptrace(unix.PTRACE_CONT, tid, 0, uintptr(sig))
 		return
@@ -132,13 +136,15 @@ func (c *Child) Adopt(tid int, sig unix.Signal) (*Session, error) {
 }
 
 // Die ends this process by sig, without a core of its own: for a parent whose
-// child did, to pass that on. It returns if that cannot be.
+// child did, to pass that on. It returns if that cannot be: nothing ends the first
+// process of a pid namespace from within.
 func Die(sig unix.Signal) {
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	// The kernel's own default, behind the back of the Go runtime: SIG_DFL and
 	// nothing else is all zeroes in every struct sigaction.
 	var none [64]byte
 	rawSigaction(sig, &none)
-	_ = unix.Kill(os.Getpid(), syscall.Signal(sig))
-	select {}
+	// To this thread: it is delivered before the call returns, or never.
+	runtime.LockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
 }
