@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -134,8 +136,8 @@ func (k kernelLines) Write(line []byte) (int, error) {
 
 // unwindFenced is the Unwinder of package crash.
 func unwindFenced(env *cli.Env, args []string) int {
-	if len(args) > 0 {
-		return env.Usage("%s takes no arguments: the handler starts it", crash.Unwinder)
+	if err := leaveRoot(args); err != nil {
+		return env.Fail(err)
 	}
 	if err := fence.Enter(crash.FenceLimits); err != nil {
 		return env.Fail(err)
@@ -149,4 +151,19 @@ func unwindFenced(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	return env.Print([]byte(out.String()))
+}
+
+// leaveRoot takes on the uid and the gid of args, if there are any.
+func leaveRoot(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if len(args) == 2 {
+		uid, err1 := strconv.Atoi(args[0])
+		gid, err2 := strconv.Atoi(args[1])
+		if errors.Join(err1, err2) == nil {
+			return fence.Become(uid, gid)
+		}
+	}
+	return cli.Usagef("%s: the handler starts it", crash.Unwinder)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 )
 
 // Unwinder is the subcommand that writes the stacks of the core on its standard
-// input to its standard output; the handler starts it.
+// input to its standard output; the handler starts it. Root gives it the uid and
+// the gid to take on: it has a core open which others of that uid, of nobody above
+// all, must not reach through it.
 const Unwinder = "unwind-fenced"
 
 // nobody has nothing: whom a core is read as whose own user must not see it.
@@ -54,14 +57,15 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 		Dir: "/", Env: []string{}, Files: []*os.File{core, out.File, null},
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
 	}
+	argv := []string{program, Unwinder}
 	if os.Geteuid() == 0 {
-		uid, gid := uint32(e.UID), uint32(e.GID)
+		uid, gid := e.UID, e.GID
 		if s.Private {
 			uid, gid = nobody, nobody
 		}
-		attr.Sys.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+		argv = append(argv, strconv.Itoa(uid), strconv.Itoa(gid))
 	}
-	if err := runLimited(ctx, program, &attr); err != nil {
+	if err := runLimited(ctx, argv, &attr); err != nil {
 		return fmt.Errorf("%s.core: stacks: %w", s.Base, err)
 	}
 	if os.Geteuid() == 0 && !s.Private {
@@ -73,10 +77,10 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 }
 
 // runLimited runs the Unwinder for its time at most.
-func runLimited(ctx context.Context, program string, attr *os.ProcAttr) error {
+func runLimited(ctx context.Context, argv []string, attr *os.ProcAttr) error {
 	ctx, cancel := context.WithTimeout(ctx, unwindLimit)
 	defer cancel()
-	p, err := os.StartProcess(program, []string{program, Unwinder}, attr)
+	p, err := os.StartProcess(argv[0], argv, attr)
 	if err != nil {
 		return err
 	}

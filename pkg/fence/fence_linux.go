@@ -25,7 +25,26 @@ type Limits struct {
 // one is (fs/coredump.c): 0 means the same only for a plain file.
 const noCore = 1
 
+// Become gives up root for a user, in all threads and for good, supplementary
+// groups included. Unlike a program that is started as that user, this one can at
+// no moment be looked into by the user's others: what it has open may be more than
+// the user may see. It is killed with its parent.
+func Become(uid, gid int) error {
+	for _, err := range []error{hide(), syscall.Setgroups(nil), syscall.Setresgid(gid, gid, gid), syscall.Setresuid(uid, uid, uid)} {
+		if err != nil {
+			return fmt.Errorf("uid %d, gid %d: %w", uid, gid, err)
+		}
+	}
+	// The change has set both anew: the one to fs.suid_dumpable, the other to none.
+	return errors.Join(hide(), unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
+}
+
+// hide keeps the processes of the same user from tracing this one (ptrace(2),
+// PTRACE_MODE_ATTACH).
+func hide() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
+
 // Enter fences the whole process in, for good: no_new_privs, the limits, no core,
+// no tracer but root,
 // and, where the kernel knows Landlock (5.13), no write to, and no making, removal
 // or execution of, any file, besides what is open already. It is called before
 // the process reads a byte from outside. An error other than of Landlock's
@@ -40,6 +59,9 @@ func Enter(l Limits) error {
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 			return fmt.Errorf("limit %d: %w", resource, err)
 		}
+	}
+	if err := hide(); err != nil {
+		return fmt.Errorf("dumpable: %w", err)
 	}
 	// Both are of a thread, and are to be of all.
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {

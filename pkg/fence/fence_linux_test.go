@@ -7,11 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vigil/pkg/gate"
 )
 
 // The test's own program is what gets fenced in: it cannot be undone.
@@ -24,6 +28,17 @@ func TestMain(m *testing.M) {
 }
 
 func inside(dir string) {
+	if os.Getenv("FENCED_AS") != "" {
+		runtime.LockOSThread()
+		err := Become(65534, 65534)
+		groups, gerr := os.Getgroups()
+		fmt.Println("become:", err, os.Getuid(), os.Geteuid(), os.Getgid(), groups, gerr)
+		told, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		var parent int32
+		perr := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&parent)), 0, 0, 0)
+		fmt.Println("dumpable:", told, "with the parent:", parent, perr)
+		return
+	}
 	if err := Enter(Limits{CPU: 60, Memory: 1 << 30, Written: 4096}); err != nil {
 		fmt.Println("enter:", err)
 		return
@@ -37,6 +52,8 @@ func inside(dir string) {
 		n, _, _ := syscall.Syscall6(unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0, 0)
 		fmt.Println("no_new_privs:", n)
 	}
+	dumpable, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	fmt.Println("dumpable:", dumpable)
 	if os.Getenv("LANDLOCK") != "" {
 		_, err = os.Create(filepath.Join(dir, "new"))
 		told("create", err)
@@ -63,18 +80,11 @@ func TestEnter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer given.Close()
-	// A program with cgo, as one under the race detector is, cannot do what all its
-	// threads have to do at once; vigil's are without.
-	fenced := filepath.Join(dir, "fenced")
-	build := exec.Command("go", "test", "-c", "-o", fenced, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v: %s", err, out)
-	}
-	cmd := exec.Command(fenced)
+	cmd := exec.Command(fenced(t, dir))
 	cmd.Env = append(os.Environ(), "FENCED_IN="+dir)
 	want := `read: "text" <nil>
 no_new_privs: 1
+dumpable: 0
 `
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno == 0 && version >= 1 {
@@ -85,6 +95,29 @@ no_new_privs: 1
 	cmd.ExtraFiles = []*os.File{given}
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("%v\n%s\nwant:\n%s", err, out, want)
+	}
+}
+
+// fenced builds this test. A program with cgo, as one under the race detector is,
+// cannot do what all its threads have to do at once; vigil's are without.
+func fenced(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "fenced")
+	build := exec.Command("go", "test", "-c", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v: %s", err, out)
+	}
+	return path
+}
+
+func TestBecome(t *testing.T) {
+	gate.Need(t, "root")
+	cmd := exec.Command(fenced(t, t.TempDir()))
+	cmd.Env = append(os.Environ(), "FENCED_IN=.", "FENCED_AS=nobody")
+	const want = "become: <nil> 65534 65534 65534 [] <nil>\ndumpable: 0 with the parent: 9 <nil>\n"
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
 		t.Errorf("%v\n%s\nwant:\n%s", err, out, want)
 	}
 }
