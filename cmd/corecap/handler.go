@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -88,7 +89,11 @@ func afterwards(env *cli.Env, h *crash.Handler, e crash.Event, s *crash.Saved) {
 	spool.Background()
 	if h.Stacks {
 		// Not the path that we were started by, which may be another program now.
-		if err := h.Unwind(env.Context(), "/proc/self/exe", e, s); err != nil {
+		err := h.Unwind(env.Context(), "/proc/self/exe", e, s)
+		if errors.Is(err, fs.ErrNotExist) {
+			return // replaced by a newer crash
+		}
+		if err != nil {
 			env.Log.Warn(err.Error())
 		}
 	}

@@ -349,7 +349,7 @@ func writeStacks(core string) error {
 	if err := p.Text(out); err != nil {
 		return err
 	}
-	return out.Commit()
+	return out.CommitBeside(core)
 }
 
 // writePID replaces the file as a whole.

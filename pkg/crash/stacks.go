@@ -37,7 +37,8 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 	if s.Counted || s.Mode == noCore {
 		return nil
 	}
-	core, err := os.Open(filepath.Join(h.Spool, s.Base+".core"))
+	path := filepath.Join(h.Spool, s.Base+".core")
+	core, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("%s.core: %w", s.Base, cause0(err))
 	}
@@ -73,7 +74,8 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 			return err
 		}
 	}
-	return out.Commit()
+	// A newer crash may have taken its place.
+	return out.CommitBeside(path)
 }
 
 // runLimited runs the Unwinder for its time at most.

@@ -97,6 +97,20 @@ func (f *File) Commit() error {
 	return nil
 }
 
+// CommitBeside is Commit for a file that says something of the one at path, in the
+// same directory. When that has been removed meanwhile (Remove), this one goes, too,
+// and errors.Is(err, fs.ErrNotExist).
+func (f *File) CommitBeside(path string) error {
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	if err := unix.Access(path, unix.F_OK); errors.Is(err, unix.ENOENT) {
+		_ = unix.Unlink(f.path)
+		return fmt.Errorf("%s: removed meanwhile: %w", path, err)
+	}
+	return nil
+}
+
 func (f *File) link() error {
 	dir := int(f.dir.Fd())
 	if f.temp == "" {

@@ -150,3 +150,23 @@ func TestTerminal(t *testing.T) {
 		pty.Close()
 	}
 }
+
+func TestCommitBeside(t *testing.T) {
+	for way, begin := range begin {
+		dir := t.TempDir()
+		core := filepath.Join(dir, "a.core")
+		if err := os.WriteFile(core, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := begin(t, filepath.Join(dir, "a.stacks")).CommitBeside(core); err != nil || len(names(t, dir)) != 2 {
+			t.Errorf("%s: %v, files %q", way, err, names(t, dir))
+		}
+		late := begin(t, filepath.Join(dir, "b.stacks"))
+		if err := os.Remove(core); err != nil {
+			t.Fatal(err)
+		}
+		if err := late.CommitBeside(core); !errors.Is(err, fs.ErrNotExist) || len(names(t, dir)) != 1 {
+			t.Errorf("%s, core removed: %v, files %q", way, err, names(t, dir))
+		}
+	}
+}

@@ -3,8 +3,6 @@ package spool
 import (
 	"errors"
 	"io/fs"
-	"slices"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -13,8 +11,9 @@ import (
 )
 
 // List gives the captures in a directory, in no order. Only files that could
-// have been made here count: of a name that Base gives, regular, with one link,
-// and their owner's alone. A file that vanishes meanwhile is left out.
+// have been made here count: regular ones of a name that Base gives. Mode and links
+// are their owner's to change, who must not take them out of the count with that:
+// the directory is trusted. A file that vanishes meanwhile is left out.
 func List(dir *rundir.Dir) ([]Entry, error) {
 	names, err := dir.Names()
 	if err != nil {
@@ -29,7 +28,7 @@ func List(dir *rundir.Dir) ([]Entry, error) {
 			continue
 		}
 		info, err := dir.Stat(name)
-		if err != nil || info.Nlink != 1 || info.Mode.Perm()&0o022 != 0 {
+		if err != nil {
 			continue
 		}
 		i, known := at[base]
@@ -82,12 +81,11 @@ func Prune(dir *rundir.Dir, l Limits) ([]Entry, error) {
 }
 
 // Remove removes the files of one capture, the core first: a description
-// without a core says more than a core without a description.
+// without a core says more than a core without a description. What has come since
+// it was listed goes, too.
 func Remove(dir *rundir.Dir, e Entry) error {
-	files := slices.Clone(e.Files)
-	sort.Slice(files, func(i, j int) bool { return files[i] < files[j] }) // .core, .core.gz, .json, .stacks
-	for _, f := range files {
-		if err := dir.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, suffix := range Suffixes {
+		if err := dir.Remove(e.Base + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
