@@ -16,7 +16,7 @@ var patternTool = cli.Tool{
 		{Code: cli.ExitOK, Meaning: "cores go to corecap; -restore: the old pattern is back"},
 		{Code: cli.ExitNo, Meaning: "cores go elsewhere; -restore: the pattern is not corecap's and was left"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage, or a path that core_pattern has no room for"},
-		{Code: cli.ExitSystem, Meaning: "not root, a container, a program that others could replace, or the kernel refused"},
+		{Code: cli.ExitSystem, Meaning: "not root, a container, no spool, a program that others could replace, or the kernel refused"},
 	},
 }
 
@@ -56,7 +56,11 @@ func arrange(set, restore bool) (crash.Setting, error) {
 		if err != nil {
 			return crash.Setting{}, err
 		}
-		return crash.Real.Set(program)
+		config, err := crash.ReadConfig(crash.ConfigPath)
+		if err != nil {
+			return crash.Setting{}, err
+		}
+		return crash.Real.Set(program, config.Spool)
 	case restore:
 		return crash.Real.Restore()
 	}

@@ -85,16 +85,22 @@ func put(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Set makes program the handler and keeps what was in force before. It is refused
-// in a container: the pattern is the whole machine's, and its program is started
-// in the first namespaces.
-func (k Kernel) Set(program string) (Setting, error) {
+// Set makes program the handler, which will save into the directory spool, and
+// keeps what was in force before. It is refused in a container: the pattern is the
+// whole machine's, and its program is started in the first namespaces. So it is
+// where the handler could save nothing: nobody would notice before the first crash.
+func (k Kernel) Set(program, spool string) (Setting, error) {
 	if err := k.initial(); err != nil {
 		return Setting{}, err
 	}
 	if err := trusted(program); err != nil {
-		return Setting{}, err
+		return Setting{}, fmt.Errorf("core_pattern: root would run %s: %w", program, err)
 	}
+	dir, err := rundir.Open(spool)
+	if err != nil {
+		return Setting{}, fmt.Errorf("core_pattern: no place for cores: %w", err)
+	}
+	dir.Close()
 	s := Setting{Pattern: "|" + program + " " + Pattern, PipeLimit: pipeLimit}
 	if len(s.Pattern) > maxPattern {
 		return s, cli.Usagef("%s: path is too long: core_pattern has room for %d bytes", program, maxPattern)
