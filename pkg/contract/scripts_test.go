@@ -144,6 +144,12 @@ func TestInstall(t *testing.T) {
 			t.Errorf("man8/%s.8: mode %v", tool, mode)
 		}
 	}
+	for _, name := range []string{"share/vigil/vigil.sh", "share/vigil/vigil.gdb", "share/doc/vigil/README.md", "share/doc/vigil/docs/debugging.md",
+		"share/doc/vigil/docs/alerts.yml", "share/doc/vigil/scripts/examples/selfdump.c", "share/doc/vigil/scripts/examples/service/main.go"} {
+		if mode := found["opt/vigil/"+name]; mode != 0o644 {
+			t.Errorf("%s: mode %v", name, mode)
+		}
+	}
 	if lines := strings.Count(said, "\n"); lines != len(found) {
 		t.Errorf("install -n named %d files, %d were installed", lines, len(found))
 	}
@@ -159,6 +165,11 @@ func TestInstall(t *testing.T) {
 	step("-u")
 	if left := installed(t, stage); len(left) != 1 || left["opt/vigil/bin/stranger"] == 0 {
 		t.Errorf("after install -u: %v, want only what somebody else put there", left)
+	}
+	for _, name := range []string{"vigil", "doc/vigil"} {
+		if _, err := os.Stat(filepath.Join(stage, "opt/vigil/share", name)); err == nil {
+			t.Errorf("after install -u: share/%s is still there", name)
+		}
 	}
 }
 
