@@ -254,6 +254,9 @@ func join(entries []Entry, boot string, card, reports bool) Reset {
 
 // String tells it as -status does.
 func (r Reset) String() string {
+	if r.Cause == No {
+		return "not by the watchdog"
+	}
 	text := "watchdog (" + causes[r.Cause] + ")"
 	switch {
 	case r.ID != "":

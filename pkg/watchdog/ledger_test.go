@@ -87,21 +87,21 @@ func TestJoin(t *testing.T) {
 		card, reports bool
 		want          string
 	}{
-		{"nothing at all", nil, false, false, "watchdog (no)"},
+		{"nothing at all", nil, false, false, "not by the watchdog"},
 		{"no ledger", nil, true, false, "watchdog (certain), the ledger knows of no boot before"},
-		{"only this boot", []Entry{{Boot: bootB, Mark: Starving, Timeout: time.Minute}}, false, false, "watchdog (no)"},
+		{"only this boot", []Entry{{Boot: bootB, Mark: Starving, Timeout: time.Minute}}, false, false, "not by the watchdog"},
 		{"starved, and told", []Entry{starving}, true, true, "watchdog (certain), starved of app: silent for 5s"},
 		{"starved, and the driver cannot tell", []Entry{starving}, false, false, "watchdog (probable), starved of app: silent for 5s"},
-		{"starved, and the driver would know", []Entry{starving}, false, true, "watchdog (no)"},
+		{"starved, and the driver would know", []Entry{starving}, false, true, "not by the watchdog"},
 		{"not judged", []Entry{armed(Starving, "", "conditions not judged for 5s")}, true, true, "watchdog (certain), starved: conditions not judged for 5s"},
 		{"recovered, then killed", []Entry{starving, armed(Recovered, "", "")}, true, true, "watchdog (certain)" + ceased},
 		{"killed, and the driver cannot tell", []Entry{armed(ArmedNow, "", "")}, false, false, "watchdog (probable)" + ceased},
-		{"starved without a device", []Entry{{Boot: bootA, Mark: Starving, ID: "app"}}, false, false, "watchdog (no)"},
-		{"disarmed", []Entry{starving, armed(Safe, "", "")}, false, false, "watchdog (no)"},
+		{"starved without a device", []Entry{{Boot: bootA, Mark: Starving, ID: "app"}}, false, false, "not by the watchdog"},
+		{"disarmed", []Entry{starving, armed(Safe, "", "")}, false, false, "not by the watchdog"},
 		{"disarmed, but somebody's watchdog did", []Entry{armed(Safe, "", "")}, true, false, "watchdog (certain), by the ledger it was not armed"},
-		{"left armed", []Entry{armed(Left, "", "-exit stay")}, false, false, "watchdog (no)"},
+		{"left armed", []Entry{armed(Left, "", "-exit stay")}, false, false, "not by the watchdog"},
 		{"left armed, and told", []Entry{armed(Left, "", "-exit stay")}, true, false, "watchdog (certain), left armed: -exit stay"},
-		{"started only", []Entry{starving, {Boot: bootC, Mark: Started}}, false, false, "watchdog (no)"},
+		{"started only", []Entry{starving, {Boot: bootC, Mark: Started}}, false, false, "not by the watchdog"},
 		{"the other boot is older", []Entry{{Boot: bootC, Mark: Safe}, starving, {Boot: bootB, Mark: Started}, {Boot: bootB, Mark: Safe}}, false, false, "watchdog (probable), starved of app: silent for 5s"},
 	} {
 		if got := join(tt.last, bootB, tt.card, tt.reports).String(); got != tt.want {
