@@ -32,12 +32,15 @@ const (
 	limitFile   = "/proc/sys/kernel/core_pipe_limit"
 )
 
+var programsDir string // once there is one
+
 // programs are compiled once: corecap, as it is shipped, and testdata/crash.c.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "k")
 	if err != nil {
 		return "", err
 	}
+	programsDir = dir
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}

@@ -14,7 +14,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"corecap": main})
+	testscript.Main(tidy{m}, map[string]func(){"corecap": main})
+}
+
+// tidy removes what the tests have compiled once for all.
+type tidy struct{ *testing.M }
+
+func (m tidy) Run() int {
+	code := m.M.Run()
+	if programsDir != "" {
+		os.RemoveAll(programsDir)
+	}
+	return code
 }
 
 func TestScripts(t *testing.T) {

@@ -14,7 +14,9 @@ figure() { awk -v name="$2:" '$1 == name {print $2}' "/proc/$1/status" "/proc/$1
 
 majors() { awk '{print $12}' "/proc/$1/stat"; }
 
-switches() { awk '/ctxt_switches/ {n += $2} END {print n}' /proc/"$1"/task/*/status; }
+# switches PID: how often its threads went to sleep. That they were pushed aside is
+# the doing of others.
+switches() { awk '/^voluntary_ctxt_switches/ {n += $2} END {print n}' /proc/"$1"/task/*/status; }
 
 # under KIND NAME PID: a line of what the pings and the process were like for 20 s
 # of stress, at an interval of one second. Everything is asked before the stress
@@ -24,7 +26,7 @@ under() {
 	case $kind in
 	none) set -- sleep 20 ;;
 	cpu) set -- hog cpu 20 20s ;;
-	memory) set -- hog memory 150 20s ;;
+	memory) set -- hog memory 130 20s ;;
 	esac
 	faults=$(majors "$pid")
 	woken=$(switches "$pid")

@@ -10,7 +10,8 @@ for rt in 0 1; do
 		under "$kind" "wdping,-rt,$rt" "$feeder"
 		within worst_ms "$((50 - 45 * rt))"
 		within faults 0
-		within switches 5
+		# Where memory is wanted, threads also sleep in the kernel until it has some.
+		[ "$kind" = memory ] || within switches 5
 		within rss_kb 4096
 		within pss_kb 3072
 	done
