@@ -526,7 +526,11 @@ hb__lock() {
 	tries=40
 	if command -v flock >/dev/null; then
 		umask 077
-		{ : >>.hold.lock; } 2>/dev/null || hb__die 111 "$dir/.hold.lock: open: permission denied"
+		# Of what ":" cannot redirect, some shells die, without a word here.
+		{ true >>.hold.lock; } 2>/dev/null || {
+			path=$dir/.hold.lock
+			why=$({ printf '' | cat >>.hold.lock; } 2>&1) || hb__fail open "$why"
+		}
 		exec 3>>.hold.lock
 		umask 022
 		until flock -n 0 <&3; do

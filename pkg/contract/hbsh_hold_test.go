@@ -102,6 +102,19 @@ func TestHbshHoldsAndReleases(t *testing.T) {
 	})
 }
 
+// TestHbshHoldsWithoutALock: what cannot be opened is named, in every shell.
+func TestHbshHoldsWithoutALock(t *testing.T) {
+	underEveryShell(t, func(h hbsh) {
+		if err := os.Mkdir(h.in(".hold.lock"), 0o755); err != nil {
+			h.Fatal(err)
+		}
+		if got := h.do(111, "hold", h.dir, "x", "1m"); got.stderr != "hb.sh: error: "+h.in(".hold.lock")+": open: is a directory\n" {
+			h.Errorf("hold: %q", got.stderr)
+		}
+		h.holds(".hold.lock")
+	})
+}
+
 func TestHbshHoldsWithThePrograms(t *testing.T) {
 	dist := filepath.Join(built(t), "dist")
 	diagfifo, watch := filepath.Join(dist, "diagfifo"), filepath.Join(dist, "hbwatch")
