@@ -288,6 +288,9 @@ func TestIncidentLeavesRoom(t *testing.T) {
 		free
 		ls "$VIGIL_SPOOL/incident" | wc -l # nothing was given up in vain
 		cat "$VIGIL_SPOOL"/incident/*/summary.txt | tail -n 1
+		cat /dev/zero >"$VIGIL_SPOOL/more" 2>/dev/null
+		incident 8
+		ls "$VIGIL_SPOOL/incident" | wc -l # nothing empty was left
 		ls "$VIGIL_SPOOL"/incident/*`
 	scriptedUnderEveryShell(t, func(c *chain) {
 		c.beat(c.sleeper())
@@ -301,7 +304,8 @@ func TestIncidentLeavesRoom(t *testing.T) {
 		}
 		lines := strings.Split(string(output), "\n")
 		if len(lines) < 8 || lines[1] != "0" || lines[3] != "0" || strings.TrimSpace(lines[4]) != "1" || lines[5] != "1" ||
-			!strings.Contains(string(output), "less than 8 MiB are free: only summary.txt\n111\n1\n2\n") || strings.HasSuffix(lines[len(lines)-2], "dump.json") {
+			!strings.Contains(string(output), "less than 8 MiB are free: only summary.txt\n111\n1\n2\n") ||
+			!strings.Contains(string(output), "/summary.txt: cannot be written\n111\n2\n") || strings.HasSuffix(lines[len(lines)-2], "dump.json") {
 			c.Errorf("%s", output)
 		}
 	})
