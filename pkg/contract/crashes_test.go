@@ -20,8 +20,9 @@ func crashes(t *testing.T) string {
 			`"crash":{"signal":{"number":11,"name":"SIGSEGV"},"uid":0,"gid":0,"suid_dumpable":1,"number":1}}`,
 		"web_7_20260301T020304Z.core":   strings.Repeat("x", 3<<20),
 		"web_7_20260301T020304Z.stacks": "PID 7 - web, threads: 2, core core\nTID 7, signal 11:\n#0   0x1 store+0xc (/usr/bin/web)\n#1   0x2 main+0x40 (/usr/bin/web)\nTID 8, signal 11:\n#0   0x3 pause (/lib/libc.so.6)\n",
-		"x_8_20260302T000000Z.json": `{"schema":"vigil.capture/1","pid":8,"comm":"\"crash\":{\"signal\":{\"number\":1,\"name\":\"SIGHUP\"","exe":"/tmp/\"pid\":99\u001b[31m x","held":{"id":"x","by":"u","reason":"gdb"},"partial":"the disk is full",` +
+		"x_8_20260302T000000Z.json": `{"schema":"vigil.capture/1","pid":8,"comm":"\"crash\":{\"signal\":{\"number\":1,\"name\":\"SIGHUP\"","exe":"/tmp/\"pid\":99\u001b[31m x; *","held":{"id":"x","by":"u","reason":"gdb"},"partial":"the disk is full",` +
 			`"crash":{"signal":{"number":6,"name":"SIGABRT"},"uid":0,"gid":0,"suid_dumpable":1,"number":12}}`,
+		"x_8_20260302T000000Z.core": "",
 		// Not crashes.
 		"live_9_20260303T000000Z.json": `{"schema":"vigil.capture/1","pid":9,"exe":"/bin/live","held":null,"partial":""}`,
 		"bad_10_20260304T000000Z.json": "",
@@ -41,7 +42,7 @@ func TestCrashTable(t *testing.T) {
 	script := filepath.Join(root, "scripts/vigil-crashes")
 	const header = "TIME (UTC)        PROGRAM              PID SIGNAL       MB  WHERE\n"
 	const web = "2026-03-01 02:03  web                    7 SIGSEGV       3  store<main\n"
-	const x = "2026-03-02 00:00  " + `\"pid\":99\u001b[31m x` + "       8 SIGABRT       -  -  (crash 12 in a row partial held)\n"
+	const x = "2026-03-02 00:00  " + `\"pid\":99\u001b[31m x; *` + "       8 SIGABRT       0  -  (crash 12 in a row partial held)\n"
 	for awk, path := range awks(t) {
 		for _, shell := range gate.Shells() {
 			env := []string{"PATH=" + path + os.Getenv("PATH")}
@@ -53,6 +54,10 @@ func TestCrashTable(t *testing.T) {
 			}
 			if got := table("-n", "1", "-l", "-p", "web", dir); got.stdout != header+web+"    "+dir+"/web_7_20260301T020304Z.core\n    "+
 				dir+"/web_7_20260301T020304Z.json\n    "+dir+"/web_7_20260301T020304Z.stacks\n    gdb /usr/bin/web "+dir+"/web_7_20260301T020304Z.core\n" {
+				t.Errorf("%s, %s: -l: %+v", shell, awk, got)
+			}
+			// The name of that program does not get into a line for a shell.
+			if got := table("-n", "1", "-l", dir); !strings.HasSuffix(got.stdout, "\n    gdb -c "+dir+"/x_8_20260302T000000Z.core\n") {
 				t.Errorf("%s, %s: -l: %+v", shell, awk, got)
 			}
 			if got := table("-p", "none", dir); got.code != 1 || got.stdout != "" || got.stderr != "vigil-crashes: no crash of none in "+dir+"\n" {
