@@ -88,9 +88,9 @@ func TestCrashFullDisk(t *testing.T) {
 func TestCrashMaxSize(t *testing.T) {
 	gate.Need(t, "kcore", "gcc", "gdb")
 	k := newKcore(t, "max-size 3M", "gzip yes")
-	k.crash(t, "large", "64")
+	k.crash(t, "large", "8")
 	base := k.one(t, ".core.gz", ".json", ".stacks")
-	if got := member(t, base+".json", "partial"); !strings.HasPrefix(got, "no room for 64M more") {
+	if got := member(t, base+".json", "partial"); !strings.HasPrefix(got, "no room for 8M more") {
 		t.Errorf("partial: %s", got)
 	}
 	if out, err := exec.Command("gunzip", base+".core.gz").CombinedOutput(); err != nil {
@@ -186,7 +186,7 @@ func TestCrashUnseen(t *testing.T) {
 			}
 			// No process has this number: kernel.pid_max is at most 4194304.
 			cmd := exec.Command(bin+"/corecap", "handler", "-config", dir+"/conf", "4194304", "1", "11", "1",
-				strconv.Itoa(os.Getuid()), strconv.Itoa(os.Getgid()), "1700000000")
+				"12345", "12345", "1700000000")
 			cmd.Stdin = bytes.NewReader(test.stdin)
 			err := cmd.Run()
 			log, rerr := os.ReadFile(dir + "/log")
@@ -196,6 +196,12 @@ func TestCrashUnseen(t *testing.T) {
 			found, gerr := filepath.Glob(dir + "/unknown_4194304_20231114T221320Z.*")
 			if gerr != nil || len(found) != test.files {
 				t.Errorf("files %q, %v", found, gerr)
+			}
+			// Whether it was set-uid nobody knows.
+			for _, path := range found {
+				if info, err := os.Stat(path); err != nil || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+					t.Errorf("%s: not root's: %v", path, err)
+				}
 			}
 			if test.files > 0 {
 				if b, err := os.ReadFile(dir + "/unknown_4194304_20231114T221320Z.core"); err != nil || !bytes.Equal(b, test.stdin) {

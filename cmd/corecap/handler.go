@@ -54,7 +54,7 @@ func handleCrash(env *cli.Env, args []string) int {
 	if err != nil {
 		return env.Usage("%v", err)
 	}
-	h := &crash.Handler{Config: config, Build: cli.Version(), Core: os.Stdin}
+	h := &crash.Handler{Config: config, Build: cli.Version(), Core: waitable(os.Stdin)}
 	saved, err := h.Save(env.Context(), event)
 	if saved == nil {
 		return env.Fail(err)
@@ -67,6 +67,13 @@ func handleCrash(env *cli.Env, args []string) int {
 		afterwards(env, h, event, saved)
 	}
 	return cli.ExitOK
+}
+
+// waitable lets reads of a pipe have deadlines.
+func waitable(f *os.File) *os.File {
+	fd := f.Fd()
+	_ = syscall.SetNonblock(int(fd), true)
+	return os.NewFile(fd, f.Name())
 }
 
 func tell(env *cli.Env, e crash.Event, s *crash.Saved) {

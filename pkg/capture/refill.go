@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"sort"
+	"time"
 
 	"vigil/pkg/corefile"
+	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
 )
 
@@ -56,35 +59,71 @@ type Refilled struct {
 // others. sps are the stack pointers of the threads.
 //
 // An error that wraps io.ErrUnexpectedEOF says that the process was killed
-// meanwhile; its memory is incomplete then.
-func (r *Remains) Refill(ctx context.Context, segments []corefile.Segment, sps []uint64, limit int64, out Output) (Refilled, error) {
+// meanwhile, one that wraps os.ErrDeadlineExceeded that nothing moved for
+// patience: a page of a file that its server or disk does not give can be waited
+// for without end. The memory is incomplete then.
+func (r *Remains) Refill(ctx context.Context, segments []corefile.Segment, sps []uint64, limit int64, patience time.Duration, out Output) (Refilled, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what hangs writes nothing, should it ever go on
 	img := r.image(segments)
 	chosen, leftOut := img.within(limit, sps)
-	f := Refilled{LeftOut: leftOut, Shared: chosen.shared(), BuildIDs: buildIDs(r.maps, r)}
+	f := Refilled{LeftOut: leftOut, Shared: chosen.shared()}
 	c := newCopier(r, out)
-	err := c.run(ctx, buffers(out, min(runtime.GOMAXPROCS(0), maxCopiers)), func(add func(piece) error) error {
-		return chosen.plan(r, c, add)
-	})
+	done := make(chan error, 1)
+	ids := make(chan []BuildID, 1)
+	go func() {
+		err := c.run(ctx, buffers(out, min(runtime.GOMAXPROCS(0), maxCopiers)), func(add func(piece) error) error {
+			return chosen.plan(r, c, add)
+		})
+		ids <- buildIDs(r.maps, r)
+		done <- err
+	}()
+	err := await(done, patience, c.steps.Load)
+	select {
+	case f.BuildIDs = <-ids:
+	default:
+	}
 	f.Bytes, f.Unread = c.written.Load(), c.unread.Load()
 	return f, err
 }
 
+// await waits for done as long as steps grows within patience.
+func await(done <-chan error, patience time.Duration, steps func() int64) error {
+	tick := time.NewTicker(patience / 50)
+	defer tick.Stop()
+	for seen, since := int64(-1), time.Now(); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+		}
+		if n := steps(); n != seen {
+			seen, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			return fmt.Errorf("memory: nothing came for %v: %w", patience, os.ErrDeadlineExceeded)
+		}
+	}
+}
+
 // image finds the mapping of each segment. One without is nothing that can be
 // read any more, and that of the vsyscalls can be read by nobody: the kernel
-// writes zeroes, too.
+// writes zeroes, too. What has to come from files is last: it may not come.
 func (r *Remains) image(segments []corefile.Segment) *image {
-	img := &image{}
+	img, files := &image{}, &image{}
 	for _, s := range segments {
 		i, found := slices.BinarySearchFunc(r.maps, s.Address, func(m procfs.Mapping, a uint64) int { return cmp.Compare(m.Start, a) })
 		if s.FileSize == 0 || !found || r.maps[i].Size() < s.FileSize || r.maps[i].Name == "[vsyscall]" {
 			continue
 		}
-		m := r.maps[i]
-		e := everything
-		if m.Shared() || m.Inode == 0 && m.Name != "[vdso]" {
-			e = populated
+		if m := r.maps[i]; m.Shared() || m.Inode == 0 && m.Name != "[vdso]" {
+			img.add(s, m, populated)
+		} else {
+			files.add(s, m, everything)
 		}
-		img.add(s, m, e)
+	}
+	for i, s := range files.segments {
+		img.add(s, files.maps[i], files.extents[i])
 	}
 	return img
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"syscall"
+	"time"
 )
 
 // errFull says that there is no more room for a core, on the disk or by a limit.
@@ -29,6 +31,18 @@ func (b *bounded) WriteAt(p []byte, at int64) (int, error) {
 	n, err := b.WriterAt.WriteAt(p, at)
 	b.written += int64(n)
 	return n, err
+}
+
+// patient reads from a file that can be waited for, such as a pipe, so long at a
+// time; then the error wraps os.ErrDeadlineExceeded. From others it just reads.
+type patient struct {
+	*os.File
+	limit time.Duration
+}
+
+func (p patient) Read(b []byte) (int, error) {
+	_ = p.SetReadDeadline(time.Now().Add(p.limit))
+	return p.File.Read(b)
 }
 
 // copySparse copies all that r brings to w, from the offset at on; pages of

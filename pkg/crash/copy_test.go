@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // sheet is a file in memory that knows what was written.
@@ -59,5 +61,26 @@ func TestCopySparseStops(t *testing.T) {
 	broken := errors.New("broken")
 	if _, err := copySparse(&s, iotest.ErrReader(broken), 0); !errors.Is(err, broken) {
 		t.Errorf("a broken reader: %v", err)
+	}
+}
+
+// A pipe into which nothing comes any more is not waited for without end; what has
+// come is kept.
+func TestCopyUnanswered(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.WriteString("text"); err != nil {
+		t.Fatal(err)
+	}
+	out := &sheet{}
+	if _, err := copySparse(out, patient{r, 10 * time.Millisecond}, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if string(out.b) != "text" {
+		t.Errorf("kept %q", out.b)
 	}
 }

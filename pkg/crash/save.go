@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"vigil/pkg/boottime"
@@ -38,6 +39,13 @@ type Saved struct {
 // leastRoom is what has to be left on the disk for a core to be begun: as much
 // as shows a backtrace.
 const leastRoom = 1 << 20
+
+// patience is how long memory may not come. Whoever waits for the process waits as
+// long, and so do all crashes if there are as many as the kernel lets be saved at
+// once.
+const patience = 30 * time.Second
+
+const unanswered = "a page of memory did not come: its file does not answer"
 
 // save is one crash under way.
 type save struct {
@@ -117,9 +125,10 @@ func (s *save) look() error {
 	return nil
 }
 
-// owned says whether the files are for the user of the process to see.
+// owned says whether the files are for the user of the process to see. Of a core
+// that is copied unseen nobody knows whether its program was set-uid.
 func (s *save) owned() bool {
-	return !s.event.Private() && !s.notes.secure() && (s.subject == nil || s.subject.owns(s.event.UID, s.event.GID))
+	return s.head.core != nil && !s.event.Private() && !s.notes.secure() && (s.subject == nil || s.subject.owns(s.event.UID, s.event.GID))
 }
 
 // write makes the files of the crash. It lets the process go as soon as its
@@ -233,12 +242,16 @@ func (s *save) fill(ctx context.Context, f *spool.File, room int64) error {
 	if room > 0 {
 		room = max(room-int64(len(h.bytes)), 1)
 	}
-	got, err := s.subject.remains.Refill(ctx, h.core.Segments, s.notes.sps, room, output{f})
+	got, err := s.subject.remains.Refill(ctx, h.core.Segments, s.notes.sps, room, patience, output{f})
 	s.report.Bytes, s.report.Unread, s.report.Size = got.Bytes+int64(len(h.bytes)), got.Unread, h.size
 	s.report.Shared, s.report.BuildIDs = got.Shared, got.BuildIDs
 	switch {
 	case capture.Killed(err):
 		s.report.Partial = "the process was killed while it was saved"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.report.Partial = unanswered
+		// The kernel may wait for that page, too. It ends by the signal that it had.
+		_ = s.subject.process.Signal(int(syscall.SIGKILL))
 	case full(err):
 		s.report.Partial = "the disk is full"
 	case err != nil:
@@ -256,10 +269,12 @@ func (s *save) fillFromPipe(f *spool.File, room int64) error {
 	_, err := w.WriteAt(s.head.bytes, 0)
 	end := int64(len(s.head.bytes))
 	if err == nil {
-		end, err = copySparse(w, s.Core, end)
+		end, err = copySparse(w, patient{s.Core, patience}, end)
 	}
 	s.report.Bytes = w.written
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.report.Partial = unanswered
 	case full(err):
 		s.report.Partial = "no room for the rest"
 	case err != nil:
