@@ -194,7 +194,7 @@ func TestRestartRefuses(t *testing.T) {
 		}{
 			{100, "want an ID, or HB_ID", []string{"HB_ID=", "HB_TO="}, nil},
 			{100, "id a/b", []string{"HB_ID=a/b", "HB_TO=dead"}, nil},
-			{100, "-m 3: want", nil, []string{"-m", "3", "svc"}},
+			{100, "-m 3: want a number and a time", nil, []string{"-m", "3", "svc"}},
 			{100, "-m 0/1m: want", nil, []string{"-m", "0/1m", "svc"}},
 			{100, "-s init: want", nil, []string{"-s", "init", "svc"}},
 			{100, "-u -x: want", nil, []string{"-u", "-x", "svc"}},
