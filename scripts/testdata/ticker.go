@@ -30,26 +30,10 @@ func main() {
 	if len(os.Args) > 3 {
 		writes, _ = strconv.Atoi(os.Args[3])
 	}
-	const align = 2 << 20
-	mem, err := syscall.Mmap(-1, 0, mib<<20+align, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	mem, err := fill(mib, huge)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "ticker: memory:", err)
 		os.Exit(111)
-	}
-	mem = mem[-int(uintptr(unsafe.Pointer(&mem[0])))&(align-1):][:mib<<20]
-	advice := syscall.MADV_NOHUGEPAGE
-	if huge {
-		advice = syscall.MADV_HUGEPAGE
-	}
-	_ = syscall.Madvise(mem, advice) // a kernel without huge pages has one kind only
-	x := uint64(88172645463325252)
-	for i := 0; i+8 <= len(mem); i += 8 { // xorshift: nothing to find twice, no zero page
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		for k := range 8 {
-			mem[i+k] = byte(x >> (8 * k))
-		}
 	}
 	if writes > 0 {
 		go write(mem, writes)
@@ -82,6 +66,31 @@ func main() {
 		default:
 		}
 	}
+}
+
+// fill gives memory without a page that is zero or like another one.
+func fill(mib int, huge bool) ([]byte, error) {
+	const align = 2 << 20
+	mem, err := syscall.Mmap(-1, 0, mib<<20+align, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return nil, err
+	}
+	mem = mem[-int(uintptr(unsafe.Pointer(&mem[0])))&(align-1):][:mib<<20]
+	advice := syscall.MADV_NOHUGEPAGE
+	if huge {
+		advice = syscall.MADV_HUGEPAGE
+	}
+	_ = syscall.Madvise(mem, advice) // a kernel without huge pages has one kind only
+	x := uint64(88172645463325252)
+	for i := 0; i+8 <= len(mem); i += 8 { // xorshift
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		for k := range 8 {
+			mem[i+k] = byte(x >> (8 * k))
+		}
+	}
+	return mem, nil
 }
 
 // write writes a word of so many random pages a second, a hundredth of them at a
