@@ -29,7 +29,7 @@ var runTool = cli.Tool{
 	Synopsis: "corecap run -spool DIR [flags] -- PROG [ARG...]",
 	Summary:  "Runs a program and saves a core if it crashes, without root; the program's end is that of corecap run.",
 	Exits: []cli.Exit{
-		{Code: cli.ExitUsage, Meaning: "wrong usage; else what PROG leaves with"},
+		{Code: cli.ExitUsage, Meaning: "wrong usage, or no such PROG in PATH; else what PROG leaves with"},
 		{Code: cli.ExitSystem, Meaning: "PROG could not be started; else what PROG leaves with"},
 	},
 }

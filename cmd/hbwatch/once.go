@@ -20,7 +20,11 @@ func once(env *cli.Env, o *options) int {
 	o.Emit = func(ev watch.Event) {
 		switch {
 		case ev.Kind == watch.Rejected:
-			env.Log.Warn(fmt.Sprintf("%s: rejected: %s", ev.ID, ev.Reason), "detail", ev.Detail)
+			var more []any
+			if ev.Detail != "" {
+				more = []any{"detail", ev.Detail}
+			}
+			env.Log.Warn(fmt.Sprintf("%s: rejected: %s", ev.ID, ev.Reason), more...)
 		case ev.Kind == watch.Transition && hooks != nil:
 			hooks.Submit(ev.ID, variables(&ev))
 		}
