@@ -297,6 +297,7 @@ var _ io.WriterAt = output{}
 
 // clear removes the capture that this one replaces, and what exceeds the limits.
 func (s *save) clear(replaced string, done *Saved) error {
+	sweep(s.dir, s.Window, time.Now())
 	if replaced != "" && replaced != done.Base {
 		entries, err := spool.List(s.dir)
 		if err != nil {

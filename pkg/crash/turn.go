@@ -29,7 +29,10 @@ type tally struct {
 	Last  string // base name of the last capture that may be replaced; "" if none
 }
 
-const tallySuffix = ".crashes"
+const (
+	tallySuffix = ".crashes"
+	turnSuffix  = ".turn" // behind it: the lock of who saves
+)
 
 // tallyName is the file for a program of a user.
 func tallyName(program string, uid int) string {
@@ -106,19 +109,31 @@ func take(dir *rundir.Dir, name, boot string, window time.Duration, now func() t
 	if err != nil {
 		return nil, false, err
 	}
-	if t.writer, err = t.lock(name + ".turn"); err != nil {
-		return nil, false, err
+	for mine = true; mine; time.Sleep(lookAround) {
+		t.writer, err = t.lock(name+turnSuffix, syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != nil {
+			return nil, false, err
+		}
+		if t.number > 1 {
+			err = t.update(func(y *tally) { mine = y.Count == t.number })
+		}
+		if t.writer != nil && err == nil && mine {
+			return t, true, nil
+		}
+		if t.writer != nil {
+			t.writer.Close()
+		}
+		if err != nil {
+			return nil, false, err
+		}
 	}
-	mine = true
-	if t.number > 1 {
-		err = t.update(func(y *tally) { mine = y.Count == t.number })
-	}
-	if err != nil || !mine {
-		t.writer.Close()
-		return t, false, err
-	}
-	return t, true, nil
+	return t, false, nil
 }
+
+// lookAround is how often one that waits looks whether a newer one does: it would
+// not wait for nothing, for of those whose cores are taken the kernel lets be only
+// so many at once, of all programs together.
+const lookAround = 20 * time.Millisecond
 
 // done tells that the crash was saved as base, "" if it was not, and lets the next
 // one have its turn. The capture that it replaces is named.
@@ -133,7 +148,7 @@ func (t *turn) done(base string) (replaced string, err error) {
 
 // update changes the tally under its lock.
 func (t *turn) update(change func(y *tally)) error {
-	f, err := t.lock(t.name)
+	f, err := t.lock(t.name, syscall.LOCK_EX)
 	if err != nil {
 		return err
 	}
@@ -154,14 +169,41 @@ func (t *turn) update(change func(y *tally)) error {
 		return fmt.Errorf("%s/%s: longer than %d bytes", t.dir.Path(), t.name, len(b))
 	}
 	text = append(text[:len(text)-1], strings.Repeat(" ", max(0, n-len(text)))...)
-	if _, err = f.WriteAt(append(text, '\n'), 0); err != nil {
+	text = append(text, '\n')
+	if string(text) == string(b[:n]) {
+		return nil
+	}
+	if _, err = f.WriteAt(text, 0); err != nil {
 		return fmt.Errorf("%s/%s: write: %w", t.dir.Path(), t.name, cause0(err))
 	}
 	return nil
 }
 
-// lock opens a file of its own and waits for the lock on it.
-func (t *turn) lock(name string) (*os.File, error) {
+// sweep removes the tallies of programs that have not crashed for long, at least
+// a window: whoever likes can let programs of any name crash.
+func sweep(dir *rundir.Dir, window time.Duration, now time.Time) {
+	names, _ := dir.Names()
+	t := &turn{dir: dir}
+	for _, name := range names {
+		if !strings.HasSuffix(strings.TrimSuffix(name, turnSuffix), tallySuffix) {
+			continue
+		}
+		info, err := dir.Stat(name)
+		if err != nil || now.Sub(info.ModTime) < max(window, leastAge) {
+			continue
+		}
+		if f, err := t.lock(name, syscall.LOCK_EX|syscall.LOCK_NB); err == nil && f != nil {
+			_ = dir.Remove(name)
+			f.Close()
+		}
+	}
+}
+
+const leastAge = time.Hour
+
+// lock opens a file of its own and locks it, how as flock(2) has it. It is nil when
+// another one has the lock and how says not to wait.
+func (t *turn) lock(name string, how int) (*os.File, error) {
 	for {
 		f, _, err := t.dir.OpenFile(name, os.O_RDWR)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -174,14 +216,25 @@ func (t *turn) lock(name string) (*os.File, error) {
 			return nil, err
 		}
 		for {
-			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+			err = syscall.Flock(int(f.Fd()), how)
 			if err != syscall.EINTR {
 				break
 			}
 		}
-		if err != nil {
+		var st syscall.Stat_t
+		if err == nil {
+			err = syscall.Fstat(int(f.Fd()), &st)
+		}
+		switch {
+		case err == syscall.EWOULDBLOCK:
+			f.Close()
+			return nil, nil
+		case err != nil:
 			f.Close()
 			return nil, fmt.Errorf("%s/%s: lock: %w", t.dir.Path(), name, err)
+		case st.Nlink == 0: // swept meanwhile
+			f.Close()
+			continue
 		}
 		return f, nil
 	}

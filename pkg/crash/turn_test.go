@@ -2,9 +2,12 @@ package crash
 
 import (
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,6 +128,13 @@ func TestTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// All but the newest leave before there is a turn to be had.
+	for counted.Load() < crashes-1 {
+		runtime.Gosched()
+	}
+	if saved.Load() != 0 {
+		t.Error("saved out of turn")
+	}
 	if _, err := first.done("first"); err != nil {
 		t.Fatal(err)
 	}
@@ -150,5 +160,69 @@ func TestTurnOverGarbage(t *testing.T) {
 	}
 	if y, err := parseTally(b); err != nil || y.Count != 1 {
 		t.Errorf("%+v, %v", y, err)
+	}
+}
+
+// Tallies of programs that have not crashed for long go, but none that is in use.
+func TestSweep(t *testing.T) {
+	dir := spoolDir(t)
+	now := func() time.Duration { return 0 }
+	for _, name := range []string{"old_0.crashes", "new_0.crashes"} {
+		turn, mine, err := take(dir, name, "boot", time.Minute, now)
+		if err != nil || !mine {
+			t.Fatal(mine, err)
+		}
+		turn.writer.Close()
+	}
+	busy, _, err := take(dir, "busy_0.crashes", "boot", time.Minute, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.writer.Close()
+	if err := dir.Create("other", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-2 * time.Hour)
+	for _, name := range []string{"old_0.crashes", "old_0.crashes.turn", "busy_0.crashes.turn", "other"} {
+		if err := os.Chtimes(filepath.Join(dir.Path(), name), past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(dir, time.Minute, time.Now())
+	names, err := dir.Names()
+	slices.Sort(names)
+	if want := []string{"busy_0.crashes", "busy_0.crashes.turn", "new_0.crashes", "new_0.crashes.turn", "other"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("left %q, want %q, %v", names, want, err)
+	}
+	sweep(dir, 3*time.Hour, time.Now()) // a window that is longer
+	if again, _, err := take(dir, "old_0.crashes", "boot", time.Minute, now); err != nil || again.number != 1 {
+		t.Errorf("swept, then taken: %+v, %v", again, err)
+	}
+}
+
+// Who waited for the lock of a file that was swept meanwhile has no lock.
+func TestLockSwept(t *testing.T) {
+	dir := spoolDir(t)
+	y := &turn{dir: dir}
+	old, err := y.lock("a", syscall.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *os.File)
+	go func() {
+		f, _ := y.lock("a", syscall.LOCK_EX)
+		got <- f
+	}()
+	if err := dir.Remove("a"); err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+	f := <-got
+	if f == nil {
+		t.Fatal("no lock")
+	}
+	defer f.Close()
+	if other, err := y.lock("a", syscall.LOCK_EX|syscall.LOCK_NB); other != nil || err != nil {
+		t.Errorf("two have the lock: %v, %v", other, err)
 	}
 }
