@@ -11,6 +11,9 @@ import (
 // follow what a process writes: below it, a fork stops it for no longer.
 const followMin = 48 << 20
 
+// inMiB rounds up: people take 0 MiB for a mistake.
+func inMiB[T int64 | uint64](n T) T { return (n + 1<<20 - 1) >> 20 }
+
 // passOver says why auto does not even try to follow the target: the fork is as
 // good, and simpler.
 func (j *job) passOver() error {
@@ -23,11 +26,11 @@ func (j *job) passOver() error {
 	}
 	l := j.load(maps)
 	if j.opt.MaxSize > 0 && l.total() > uint64(j.opt.MaxSize) {
-		return fmt.Errorf("precopy: %d MiB are more than the core may have: %w", l.total()>>20, errUnfit)
+		return fmt.Errorf("precopy: %d MiB are more than the core may have: %w", inMiB(l.total()), errUnfit)
 	}
 	mine, forked := precopyPause(l.small+l.huge, fewPages, 1), l.forkPause()
 	if l.small < followMin || mine > forked {
-		return fmt.Errorf("%d MiB in small and %d MiB in huge pages: a fork stops it for %v: %w", l.small>>20, l.huge>>20, forked.Round(100*time.Microsecond), errUnfit)
+		return fmt.Errorf("%d MiB in small and %d MiB in huge pages: a fork stops it for %v: %w", inMiB(l.small), inMiB(l.huge), forked.Round(100*time.Microsecond), errUnfit)
 	}
 	return nil
 }

@@ -144,6 +144,9 @@ func (t *Target) traced(tracer int) error {
 	if st, err := procfs.ReadStatus(tracer); err == nil {
 		tracer = st.TGID
 	}
+	if comm, err := procfs.Comm(tracer, tracer); err == nil {
+		return fmt.Errorf("pid %d: traced by PID %d (%s)", t.PID, tracer, comm)
+	}
 	return fmt.Errorf("pid %d: traced by PID %d", t.PID, tracer)
 }
 

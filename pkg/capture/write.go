@@ -144,7 +144,7 @@ func (w *writing) run(ctx context.Context, bufs [][]byte) error {
 	w.head, w.size = len(head), int64(size)
 	kept, left := img.within(w.opt.MaxSize, w.moment.stackPointers())
 	if left > 0 {
-		w.partial = fmt.Sprintf("%d MiB are over the limit", left>>20)
+		w.partial = fmt.Sprintf("%d MiB are over the limit", inMiB(left))
 	}
 	w.total.Store(kept.expected())
 	if err := w.out.SetSize(w.size); err != nil {
