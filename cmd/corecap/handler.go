@@ -92,6 +92,15 @@ func tell(env *cli.Env, e crash.Event, s *crash.Saved) {
 
 // afterwards does what the process that crashed has not to wait for.
 func afterwards(env *cli.Env, h *crash.Handler, e crash.Event, s *crash.Saved) {
+	if !h.Stacks && !h.Gzip {
+		return
+	}
+	leave, err := spool.Queue(h.Spool)
+	if err != nil {
+		env.Log.Warn(s.Base + ".core: left as it is: " + err.Error())
+		return
+	}
+	defer leave()
 	runtime.LockOSThread()
 	spool.Background()
 	if h.Stacks {
