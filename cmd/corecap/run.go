@@ -203,6 +203,14 @@ func inherited() (files []*os.File) {
 	return files
 }
 
+// The starter becomes the program in its first thread: that is the one which is
+// traced, and any other would become it untraced. Only here main is sure to run there.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == starter {
+		runtime.LockOSThread()
+	}
+}
+
 // runTraced is the starter: it waits until its parent traces it, then becomes the
 // program.
 func runTraced(env *cli.Env, args []string) int {
@@ -219,12 +227,6 @@ func runTraced(env *cli.Env, args []string) int {
 		return env.Fail(fmt.Errorf("%s: corecap run ended: %w", starter, err))
 	}
 	signal.Reset()
-	// What the parent has asked for is of the first thread; the one that becomes
-	// the program may be another.
-	runtime.LockOSThread()
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0); errno != 0 {
-		return env.Fail(fmt.Errorf("%s: prctl: %w", starter, errno))
-	}
 	return env.Fail(fmt.Errorf("%s: %w", args[1], syscall.Exec(args[1], args[2:], os.Environ())))
 }
 

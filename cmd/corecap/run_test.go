@@ -311,3 +311,17 @@ func TestRunInContainer(t *testing.T) {
 		}
 	}
 }
+
+// The program is always traced, whichever thread of the starter goes on first.
+func TestRunTraces(t *testing.T) {
+	const script = `while read -r key value; do [ "$key" != TracerPid: ] || echo "$value"; done </proc/$$/status`
+	for try := range 30 {
+		r := running(t, nil, "/bin/sh", "-c", script)
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if end := r.end(t); end != 0 || r.stdout.String() == "0\n" || r.stdout.Len() == 0 {
+			t.Fatalf("try %d: ended with %#x, traced by %q", try, end, &r.stdout)
+		}
+	}
+}
