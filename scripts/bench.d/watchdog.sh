@@ -4,7 +4,7 @@
 
 watchdog() {
 	command -v qemu-system-x86_64 >/dev/null || die 111 'qemu-system-x86_64: not found: install it (Debian: qemu-system-x86)'
-	title 'watchdog: a ping a second for 20 s, in the time of the machine; cpu: 20 loops at nice -20; memory: half as much again as there is, with swap'
+	title 'watchdog: a ping a second for 20 s, in the time of the machine; cpu: 20 loops at nice -20; memory: more than there is, with swap'
 	VIGIL_TEST_MUST=vm go -C "$root" test -run '^$' -bench '^BenchmarkLate$' -benchtime 1x -timeout 30m ./cmd/wdping >"$dir/late" ||
 		die 111 "go test: $(tail -n 3 "$dir/late" | tr '\n' ' ')"
 	awk '

@@ -8,7 +8,10 @@ for rt in 0 1; do
 	until_told armed
 	for kind in cpu memory; do
 		under "$kind" "wdping,-rt,$rt" "$feeder"
-		within worst_ms "$((50 - 45 * rt))"
+		# For memory this kernel works some milliseconds at a time, on this slow
+		# processor, and lets nobody in between, of whatever priority.
+		[ "$kind" = memory ] && late=50 || late=$((50 - 45 * rt))
+		within worst_ms "$late"
 		within faults 0
 		# Where memory is wanted, threads also sleep in the kernel until it has some.
 		[ "$kind" = memory ] || within switches 5
