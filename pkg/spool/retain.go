@@ -45,7 +45,9 @@ type Limits struct {
 // program with the most captures. So a program that crashes in a loop pushes out
 // its own captures and not the only one of another, and a user who crashes
 // programs by the hundred pushes out that user's. The newest capture of all is
-// never in excess: it is the one that somebody is about to look for.
+// never in excess: it is the one that somebody is about to look for. And where
+// something else has filled the disk, so that it would not help if all went, none
+// goes for that: else whoever can fill it could have all evidence removed.
 func Excess(entries []Entry, l Limits, free int64) []Entry {
 	left := slices.Clone(entries)
 	sort.SliceStable(left, func(i, j int) bool { return left[i].Time.Before(left[j].Time) })
@@ -62,10 +64,16 @@ func Excess(entries []Entry, l Limits, free int64) []Entry {
 		}
 		remove(i)
 	}
-	for len(left) > 1 && (l.KeepBytes > 0 && total(left) > l.KeepBytes || l.KeepFree > 0 && free < l.KeepFree) {
+	for len(left) > 1 && (l.KeepBytes > 0 && total(left) > l.KeepBytes || short(left, free, l.KeepFree)) {
 		remove(payer(left))
 	}
 	return gone
+}
+
+// short says whether the file system has less left than it should, and the
+// captures can make good for it.
+func short(left []Entry, free, keepFree int64) bool {
+	return free < keepFree && free+total(left)-left[len(left)-1].Disk >= keepFree
 }
 
 func total(entries []Entry) (n int64) {

@@ -92,7 +92,9 @@ func TestExcess(t *testing.T) {
 		"the loop pays, not the only one": {append([]Entry{entry("b", 1, 0, 1000)}, loop("a", 1, 1, 5, 10)...), Limits{KeepBytes: 1030}, 0, []int{1, 2}},
 		"the user pays who has the most":  {append([]Entry{entry("b", 1, 0, 50)}, entry("c1", 2, 1, 40), entry("c2", 2, 2, 40), entry("b", 1, 3, 5)), Limits{KeepBytes: 100}, 0, []int{1}},
 		"only single ones: the oldest":    {[]Entry{entry("a", 1, 2, 10), entry("b", 1, 1, 10), entry("c", 1, 3, 10)}, Limits{KeepBytes: 20}, 0, []int{1}},
-		"the newest stays":                {loop("a", 1, 0, 3, 1000), Limits{KeepBytes: 1, KeepFree: 1 << 40}, 0, []int{0, 1}},
+		"the newest stays":                {loop("a", 1, 0, 3, 1000), Limits{KeepBytes: 1}, 0, []int{0, 1}},
+		"just free enough without them":   {loop("a", 1, 0, 3, 1000), Limits{KeepFree: 2000}, 0, []int{0, 1}},
+		"it would not help":               {loop("a", 1, 0, 3, 1000), Limits{KeepFree: 2001}, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := slices.Clone(test.entries)
