@@ -126,16 +126,24 @@ now() {
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
 
 # bounded SECONDS COMMAND...: in the background, so that a signal is heard at
-# once; whoever traps one ends $child.
+# once; whoever traps one calls end_child.
 bounded() {
 	bound=$1
 	shift
+	child=started
 	timeout -k 1 "$bound" "$@" </dev/null &
 	child=$!
 	code=0
 	wait "$child" || code=$?
 	child=''
 	return "$code"
+}
+
+# end_child ends what bounded runs. The signal may have come before its number
+# was noted.
+end_child() {
+	[ "$child" != started ] || child=${!:-}
+	[ -z "$child" ] || kill "$child" 2>/dev/null || :
 }
 
 # process PID: its state into $state and the time of its start, which tells it
