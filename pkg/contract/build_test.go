@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"vigil/pkg/contract/tree"
 )
 
 // budgets are the sizes, in bytes, that a stripped program may have. They are
@@ -24,7 +26,7 @@ var budgets = map[string]int64{
 }
 
 func TestBudgets(t *testing.T) {
-	dist := filepath.Join(built(t), "dist")
+	dist := filepath.Join(tree.Built(t), "dist")
 	entries, err := os.ReadDir(dist)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +74,7 @@ func standalone(path string) error {
 func TestStandaloneNotices(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "plain")
 	tool := "./cmd/" + tools(t)[0]
-	if got := run(t, []string{"CGO_ENABLED=0"}, "go", "build", "-C", built(t), "-buildvcs=false", "-o", plain, tool); got.code != 0 {
+	if got := run(t, []string{"CGO_ENABLED=0"}, "go", "build", "-C", tree.Built(t), "-buildvcs=false", "-o", plain, tool); got.code != 0 {
 		t.Fatal(got.stderr)
 	}
 	if err := standalone(plain); err == nil {
@@ -86,14 +88,14 @@ func TestStandaloneNotices(t *testing.T) {
 // TestReproducible builds a copy of the copy: other folder, other times, other
 // environment, and wants the same bytes.
 func TestReproducible(t *testing.T) {
-	first := built(t)
+	first := tree.Built(t)
 	second := filepath.Join(t.TempDir(), "some", "other folder")
-	if err := clone(first, second); err != nil {
+	if err := tree.Clone(first, second); err != nil {
 		t.Fatal(err)
 	}
 	out := filepath.Join(second, "out")
 	env := []string{"GOFLAGS=-tags=odd", "CGO_ENABLED=1", "GOAMD64="}
-	if err := build(second, env, "-o", out); err != nil {
+	if err := tree.Build(second, env, "-o", out); err != nil {
 		t.Fatal(err)
 	}
 	for _, tool := range tools(t) {
@@ -116,8 +118,8 @@ func digest(t *testing.T, path string) string {
 
 // TestBuildPrintsWhatItMade holds the lines of scripts/build to the files.
 func TestBuildPrintsWhatItMade(t *testing.T) {
-	dir := built(t)
-	got := run(t, []string{"VERSION=" + version}, filepath.Join(dir, "scripts/build"))
+	dir := tree.Built(t)
+	got := run(t, []string{"VERSION=" + tree.Version}, filepath.Join(dir, "scripts/build"))
 	if got.code != 0 {
 		t.Fatalf("exit status %d\n%s", got.code, got.stderr)
 	}
@@ -137,24 +139,24 @@ func TestBuildPrintsWhatItMade(t *testing.T) {
 
 func TestBuildFailsLoudly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tree")
-	if err := clone(root, dir); err != nil {
+	if err := tree.Clone(root, dir); err != nil {
 		t.Fatal(err)
 	}
 	broken := filepath.Join(dir, "cmd", tools(t)[0], "broken.go")
 	if err := os.WriteFile(broken, []byte("package main\n\nvar _ int = \"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var f *failure
-	if err := build(dir, nil); !errors.As(err, &f) || !strings.Contains(f.output, "broken.go:3") {
+	var f *tree.Failure
+	if err := tree.Build(dir, nil); !errors.As(err, &f) || !strings.Contains(f.Output, "broken.go:3") {
 		t.Errorf("a tree that does not compile: %v", err)
 	}
 }
 
 func TestVersion(t *testing.T) {
-	dir := built(t)
+	dir := tree.Built(t)
 	for _, tool := range tools(t) {
 		got := run(t, nil, filepath.Join(dir, "dist", tool), "-version")
-		want := fmt.Sprintf("%s %s %s/%s\n", tool, version, runtime.GOOS, runtime.GOARCH)
+		want := fmt.Sprintf("%s %s %s/%s\n", tool, tree.Version, runtime.GOOS, runtime.GOARCH)
 		if got.code != 0 || got.stdout != want || got.stderr != "" {
 			t.Errorf("%s -version: %+v, want %q", tool, got, want)
 		}

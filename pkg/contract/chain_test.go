@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
 
@@ -31,7 +32,7 @@ type chain struct {
 // scripted gives a chain without processes.
 func scripted(t *testing.T, shell []string) *chain {
 	t.Helper()
-	c := &chain{T: t, shell: shell, tree: built(t), dir: filepath.Join(t.TempDir(), "run")}
+	c := &chain{T: t, shell: shell, tree: tree.Built(t), dir: filepath.Join(t.TempDir(), "run")}
 	for _, name := range []string{"hb", "hold", "ctl", "../spool"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, name), 0o755); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
 
@@ -128,12 +129,12 @@ func TestStraysAreNoticed(t *testing.T) {
 // The demo runs in the copy of the tree: it builds what it shows.
 func demo(t *testing.T, shell ...string) (cmd *exec.Cmd, dir string) {
 	t.Helper()
-	argv := append(shell[:len(shell):len(shell)], filepath.Join(built(t), "scripts/demo"))
+	argv := append(shell[:len(shell):len(shell)], filepath.Join(tree.Built(t), "scripts/demo"))
 	ctx, cancel := context.WithTimeout(t.Context(), demoLimit)
 	t.Cleanup(cancel)
 	cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
 	dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "VERSION="+version)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "VERSION="+tree.Version)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd, dir

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
 
@@ -21,7 +22,7 @@ import (
 // core of a process that goes on.
 func TestDiagfifoCore(t *testing.T) {
 	gate.Need(t, "ptrace")
-	program := filepath.Join(built(t), "dist", "diagfifo")
+	program := filepath.Join(tree.Built(t), "dist", "diagfifo")
 	dir := t.TempDir()
 	cores := filepath.Join(dir, "cores")
 	if err := os.Mkdir(cores, 0o755); err != nil {
@@ -69,7 +70,7 @@ func TestDiagfifoCore(t *testing.T) {
 // TestDiagfifoStacks: the stacks of a process that goes on.
 func TestDiagfifoStacks(t *testing.T) {
 	gate.Need(t, "ptrace")
-	program := filepath.Join(built(t), "dist", "diagfifo")
+	program := filepath.Join(tree.Built(t), "dist", "diagfifo")
 	dir := filepath.Join(t.TempDir(), "svc")
 	target, err := serveDiagfifo(t, program, dir)
 	if err != nil {
@@ -88,7 +89,7 @@ func TestDiagfifoStacks(t *testing.T) {
 // system call that could stop or change it, or make it wait.
 func TestCtlOnlyLooks(t *testing.T) {
 	gate.Need(t, "strace", "ptrace")
-	program := filepath.Join(built(t), "dist", "diagfifo")
+	program := filepath.Join(tree.Built(t), "dist", "diagfifo")
 	dir := t.TempDir()
 	sleeper := exec.Command("sleep", "600")
 	if err := sleeper.Start(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 	"vigil/pkg/hold"
 	"vigil/pkg/rundir"
@@ -116,7 +117,7 @@ func TestHbshHoldsWithoutALock(t *testing.T) {
 }
 
 func TestHbshHoldsWithThePrograms(t *testing.T) {
-	dist := filepath.Join(built(t), "dist")
+	dist := filepath.Join(tree.Built(t), "dist")
 	diagfifo, watch := filepath.Join(dist, "diagfifo"), filepath.Join(dist, "hbwatch")
 	underEveryShell(t, func(h hbsh) {
 		h.do(0, "beat", "-s", "error", h.in("x.hb"))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/rundir"
@@ -114,7 +115,7 @@ func (h hbsh) holds(want ...string) {
 }
 
 func TestHbshBeats(t *testing.T) {
-	watch := filepath.Join(built(t), "dist/hbwatch")
+	watch := filepath.Join(tree.Built(t), "dist/hbwatch")
 	underEveryShell(t, func(h hbsh) {
 		boot, err := boottime.ID()
 		if err != nil {

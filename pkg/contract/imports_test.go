@@ -33,7 +33,7 @@ var rank = map[string]int{
 	"crash": 6, "diag": 6, "feed": 6, "operate": 6, "prom": 6, "stacks": 6,
 }
 
-// testOnly are the packages that no program may contain.
+// testOnly are the packages that no program may contain, with those below them.
 var testOnly = []string{"gate", "vmtest", "contract"}
 
 // forbidden are packages that would break a budget or an idea: the codec and
@@ -61,6 +61,12 @@ func systemFile(name string) bool {
 	return known && r == 0 || pkg == "watchdog" || name == "pkg/heartbeat/file_linux.go"
 }
 
+// forTests tells whether a package of pkg, or a file in one, is for tests only.
+func forTests(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	return slices.Contains(testOnly, first)
+}
+
 // misdirected says what is wrong with importer ("cmd/x", "pkg/x") importing
 // the package imported, or "".
 func misdirected(importer, imported string) string {
@@ -75,7 +81,7 @@ func misdirected(importer, imported string) string {
 	if !isPackage {
 		return "not a package of pkg"
 	}
-	if slices.Contains(testOnly, to) {
+	if forTests(to) {
 		return "for tests only"
 	}
 	below, known := rank[to]
@@ -105,6 +111,7 @@ func TestMisdirected(t *testing.T) {
 		{"cmd/hbsend", "fmt", true},
 		{"cmd/hbsend", "vigil/cmd/hbwatch", false},
 		{"cmd/hbsend", "vigil/pkg/gate", false},
+		{"cmd/hbsend", "vigil/pkg/contract/tree", false},
 		{"cmd/hbsend", "vigil/pkg/unheard", false},
 		{"pkg/unheard", "vigil/pkg/cli", false},
 		{"pkg/hold", "vigil/pkg/heartbeat", true},
@@ -155,7 +162,7 @@ func TestImportDirection(t *testing.T) {
 			if path == unix && !systemFile(name) {
 				t.Errorf("%s: imports %s: only *_linux.go files of leaf packages may", name, unix)
 			}
-			if strings.HasSuffix(name, "_test.go") || slices.Contains(testOnly, filepath.Base(filepath.Dir(name))) {
+			if strings.HasSuffix(name, "_test.go") || forTests(strings.TrimPrefix(filepath.ToSlash(name), "pkg/")) {
 				continue
 			}
 			if bad := misdirected(filepath.ToSlash(filepath.Dir(name)), path); bad != "" {

@@ -3,34 +3,23 @@ package contract
 import (
 	"bytes"
 	"context"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"vigil/pkg/contract/tree"
 )
 
-// commandLimit bounds every program started here. It is generous: a cold
-// build on a slow machine has to fit.
-const commandLimit = 10 * time.Minute
+// commandLimit bounds every program started here.
+const commandLimit = tree.Limit
 
 // root is the top of the source tree, seen from this package.
 const root = "../.."
 
-var scratch string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "vigil-contract-")
-	if err != nil {
-		panic(err)
-	}
-	scratch = dir
-	defer os.RemoveAll(dir)
-	m.Run()
-}
+func TestMain(m *testing.M) { tree.Main(m) }
 
 // tools names the programs: the directories of cmd.
 func tools(t *testing.T) []string {
@@ -44,82 +33,6 @@ func tools(t *testing.T) []string {
 		names = append(names, e.Name())
 	}
 	return names
-}
-
-// tree is a copy of the source tree in which scripts/build has run. Tests use
-// it instead of the tree itself, in which somebody may be editing or building.
-var tree = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(scratch, "tree")
-	if err := clone(root, dir); err != nil {
-		return "", err
-	}
-	return dir, build(dir, nil)
-})
-
-// built returns the copy, and ends the test when it does not build.
-func built(t *testing.T) string {
-	t.Helper()
-	dir, err := tree()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// version is what -version has to print of the programs built here.
-const version = "v0.0.0-contract"
-
-// A failure is a program that did not end as it should, with what it said.
-type failure struct {
-	argv   []string
-	err    error
-	output string
-}
-
-func (f *failure) Error() string {
-	return strings.Join(f.argv, " ") + ": " + f.err.Error() + "\n" + f.output
-}
-
-func build(dir string, env []string, args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "scripts/build"), args...)
-	cmd.Env = append(append(os.Environ(), "VERSION="+version), env...)
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return &failure{cmd.Args, err, string(output)}
-	}
-	return nil
-}
-
-// clone copies the source tree without what git or a build has put there.
-func clone(from, to string) error {
-	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if name == ".git" && !d.IsDir() { // in a second work tree
-			return nil
-		}
-		if name == ".git" || name == "dist" {
-			return filepath.SkipDir
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, name), 0o755)
-		}
-		info, err := d.Info()
-		if err != nil || !info.Mode().IsRegular() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, name), text, info.Mode().Perm())
-	})
 }
 
 // A result is how a program ended.

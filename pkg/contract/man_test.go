@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"vigil/pkg/contract/tree"
 )
 
 // subcommands are the words that some programs take before their flags. The
@@ -138,7 +140,7 @@ func TestCompareNotices(t *testing.T) {
 func TestPages(t *testing.T) {
 	for _, tool := range tools(t) {
 		t.Run(tool, func(t *testing.T) {
-			program := filepath.Join(built(t), "dist", tool)
+			program := filepath.Join(tree.Built(t), "dist", tool)
 			p := parsePage(read(t, filepath.Join("cmd", tool, tool+".8")))
 			var help strings.Builder
 			for _, sub := range append([]string{""}, subcommands[tool]...) {
@@ -165,7 +167,7 @@ func TestPages(t *testing.T) {
 // TestWrongUsage: what every program says to a flag that it does not have.
 func TestWrongUsage(t *testing.T) {
 	for _, tool := range tools(t) {
-		program := filepath.Join(built(t), "dist", tool)
+		program := filepath.Join(tree.Built(t), "dist", tool)
 		for _, sub := range append([]string{""}, subcommands[tool]...) {
 			got := run(t, nil, append(append([]string{program}, strings.Fields(sub)...), "-no-such-flag")...)
 			if got.code != 100 || got.stdout != "" || !strings.Contains(got.stderr, "no-such-flag") ||

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"vigil/pkg/contract/tree"
 )
 
 var (
@@ -96,7 +98,7 @@ func TestReadmeWiring(t *testing.T) {
 		script = regexp.MustCompile(`(?m)^corecap .*`).ReplaceAllString(script, ":")
 	}
 	dir := t.TempDir()
-	path := filepath.Join(built(t), "dist") + ":" + os.Getenv("PATH")
+	path := filepath.Join(tree.Built(t), "dist") + ":" + os.Getenv("PATH")
 	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + path, "VIGIL_DIR="}, "/bin/sh", "-c", script+finish)
 	if got.code != 0 {
 		t.Errorf("exit status %d\n%s%s", got.code, got.stdout, got.stderr)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
 
@@ -116,7 +117,7 @@ func installed(t *testing.T, dir string) map[string]os.FileMode {
 }
 
 func TestInstall(t *testing.T) {
-	install := filepath.Join(built(t), "scripts/install")
+	install := filepath.Join(tree.Built(t), "scripts/install")
 	stage := filepath.Join(t.TempDir(), "a stage")
 	env := []string{"DESTDIR=" + stage, "PREFIX=/opt/vigil"}
 	step := func(args ...string) result {
@@ -154,7 +155,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("install -n named %d files, %d were installed", lines, len(found))
 	}
 	got := digest(t, filepath.Join(stage, "opt/vigil/bin", tools(t)[0]))
-	if want := digest(t, filepath.Join(built(t), "dist", tools(t)[0])); got != want {
+	if want := digest(t, filepath.Join(tree.Built(t), "dist", tools(t)[0])); got != want {
 		t.Errorf("installed %s, built %s", got, want)
 	}
 
@@ -174,7 +175,7 @@ func TestInstall(t *testing.T) {
 }
 
 func TestInstallRefuses(t *testing.T) {
-	install := filepath.Join(built(t), "scripts/install")
+	install := filepath.Join(tree.Built(t), "scripts/install")
 	if got := run(t, []string{"PREFIX=opt"}, install); got.code != 100 || !strings.Contains(got.stderr, "PREFIX") {
 		t.Errorf("relative PREFIX: %+v", got)
 	}

@@ -23,8 +23,8 @@ step_staticcheck() { bounded 900 go run "$staticcheck" ./...; }
 step_deadcode() {
 	bad=0
 	bounded 600 go run "$deadcode" ./... >"$tmp/dead" || bad=1
-	grep -vE '^pkg/(gate|vmtest)/' "$tmp/dead" && bad=1
-	silent 600 go run "$deadcode" -test -filter '^vigil/pkg/(gate|vmtest)$' ./... || bad=1
+	grep -vE '^pkg/(gate|vmtest|contract)/' "$tmp/dead" && bad=1
+	silent 600 go run "$deadcode" -test -filter '^vigil/pkg/(gate|vmtest|contract/.*)$' ./... || bad=1
 	return "$bad"
 }
 
