@@ -1,0 +1,106 @@
+package wrap
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vigil/pkg/contract/tree"
+	"vigil/pkg/gate"
+)
+
+func TestMain(m *testing.M) { tree.Main(m) }
+
+// underEveryShell runs the scripts of a directory under each shell.
+func underEveryShell(t *testing.T, dir string) {
+	for _, shell := range gate.Shells() {
+		t.Run(strings.Join(shell, "-"), func(t *testing.T) {
+			testscript.Run(t, testscript.Params{Dir: dir, Setup: func(env *testscript.Env) error { return setup(t, env, shell) }})
+		})
+	}
+}
+
+func TestScripts(t *testing.T) {
+	gate.Need(t, "shells")
+	underEveryShell(t, "testdata")
+}
+
+// A full disk and one that is read-only are real.
+func TestRootScripts(t *testing.T) {
+	gate.Need(t, "shells", "root", "tmpfs")
+	underEveryShell(t, "testdata/root")
+}
+
+// poll waits for a command to succeed: a minute, which is no time for a machine
+// that is busy.
+const poll = `#!/bin/sh
+tries=1200
+until "$@" >/dev/null 2>&1; do
+	tries=$((tries - 1))
+	[ "$tries" -gt 0 ] || { echo "not in time: $*" >&2; exit 1; }
+	sleep 0.05
+done
+`
+
+// setup gives a script a run directory and a spool, and commands that run the
+// scripts under the shell. Whatever they have started has to end with it.
+func setup(t *testing.T, env *testscript.Env, shell []string) error {
+	top := tree.Built(t)
+	bin := filepath.Join(env.WorkDir, "bin")
+	files := map[string]string{"poll": poll}
+	for _, name := range []string{"vigil-run"} {
+		files[name] = fmt.Sprintf("#!/bin/sh\nexec %s %s/scripts/%s \"$@\"\n", strings.Join(shell, " "), top, name)
+	}
+	for _, dir := range []string{bin, filepath.Join(env.WorkDir, "spool")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	env.Setenv("PATH", strings.Join([]string{bin, filepath.Join(top, "dist"), filepath.Join(top, "scripts"), env.Getenv("PATH")}, ":"))
+	env.Setenv("VIGIL_DIR", filepath.Join(env.WorkDir, "run"))
+	env.Setenv("VIGIL_SPOOL", filepath.Join(env.WorkDir, "spool"))
+	env.Setenv("SH", strings.Join(shell, " "))
+	env.Defer(func() { alone(t, env.WorkDir) })
+	return os.Chmod(env.WorkDir, 0o755)
+}
+
+// alone fails the test for each process that a script has left behind: each has
+// the script's directory in its environment.
+func alone(t *testing.T, dir string) {
+	var left map[int]string
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if left = strays(dir); len(left) == 0 {
+			return
+		}
+	}
+	for pid, what := range left {
+		t.Errorf("still running: %d %s", pid, what)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func strays(dir string) map[int]string {
+	found := map[int]string{}
+	names, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		pid, bad := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err == nil && bad == nil && strings.Contains(string(text), "="+dir+"/run\x00") {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "cmdline")) // it may have ended
+			found[pid] = strings.ReplaceAll(string(line), "\x00", " ")
+		}
+	}
+	return found
+}
