@@ -21,8 +21,8 @@ func TestLookup(t *testing.T) {
 }
 
 func TestNumbersAndNames(t *testing.T) {
-	for name, want := range map[string]int{"0": 0, "65534": 65534, "4294967294": 4294967294, "root": 0} {
-		if n, err := User(name); err != nil || n != want {
+	for name, want := range map[string]uint32{"0": 0, "65534": 65534, "4294967294": 4294967294, "root": 0} {
+		if n, err := User(name); err != nil || uint32(n) != want {
 			t.Errorf("user %s: %d, %v", name, n, err)
 		}
 	}

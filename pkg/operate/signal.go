@@ -15,9 +15,6 @@ import (
 	"vigil/pkg/procfs"
 )
 
-// signalNames are the names of signals 1 to 31, as signal(7) has them.
-var signalNames = strings.Fields("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS")
-
 // Signals sends signals to a process.
 type Signals struct {
 	target  *explain.Target
@@ -42,7 +39,7 @@ func NewSignals(target *explain.Target, log control.Log, list string) (*Signals,
 }
 
 // number gives the number of a signal, 0 for none.
-func number(name string) int { return slices.Index(signalNames, name) + 1 }
+func number(name string) int { return slices.Index(strings.Fields(signalNames), name) + 1 }
 
 // Verbs gives signal.
 func (s *Signals) Verbs() []control.Verb {

@@ -91,7 +91,7 @@ func OpenMapped(pid int, m Mapping) (*os.File, error) {
 		return nil, wrap(pid, "maps", err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != m.Inode || unix.Major(st.Dev) != m.DevMajor || unix.Minor(st.Dev) != m.DevMinor {
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != m.Inode || unix.Major(uint64(st.Dev)) != m.DevMajor || unix.Minor(uint64(st.Dev)) != m.DevMinor {
 		f.Close()
 		return nil, fmt.Errorf("%s: is not the file that is mapped", m.Name)
 	}

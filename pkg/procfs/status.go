@@ -120,8 +120,13 @@ func count(p *uint64) func([]byte) bool {
 	}
 }
 
+// mask reads a set of bits, of which mips has 128 for its signals: those above 64
+// are for nobody here.
 func mask(p *uint64) func([]byte) bool {
 	return func(v []byte) (ok bool) {
+		if len(v) == 32 {
+			v = v[16:]
+		}
 		n, err := strconv.ParseUint(string(v), 16, 64)
 		*p = n
 		return err == nil

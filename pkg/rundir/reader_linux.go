@@ -63,7 +63,7 @@ func (r *Reader) Stat(d *Dir, base, suffix string) error {
 	if err := r.set(base, suffix); err != nil {
 		return err
 	}
-	_, _, no := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(d.fd()), uintptr(unsafe.Pointer(&r.name[0])),
+	_, _, no := unix.Syscall6(sysFstatat, uintptr(d.fd()), uintptr(unsafe.Pointer(&r.name[0])),
 		uintptr(unsafe.Pointer(&r.st)), unix.AT_SYMLINK_NOFOLLOW, 0, 0)
 	switch {
 	case no != 0:
@@ -95,7 +95,7 @@ func (r *Reader) open(d *Dir, base, suffix string) (fd int, err error) {
 	}
 	// To note that it was read would dirty the inode, which on a disk costs more
 	// than the reading. That is granted to the owner of the file, and to root.
-	flags := unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	flags := unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_LARGEFILE
 	for quiet := unix.O_NOATIME; ; {
 		n, _, no := unix.Syscall6(unix.SYS_OPENAT, uintptr(d.fd()), uintptr(unsafe.Pointer(&r.name[0])), uintptr(flags|quiet), 0, 0, 0)
 		fd = int(n)

@@ -312,7 +312,7 @@ func (i *Info) set(st *unix.Stat_t) {
 		Size:    st.Size,
 		Disk:    st.Blocks * 512,
 		ModTime: time.Unix(st.Mtim.Unix()),
-		Dev:     st.Dev,
+		Dev:     uint64(st.Dev), // 32 bits on mips
 		Ino:     st.Ino,
 		Nlink:   uint64(st.Nlink),
 	}

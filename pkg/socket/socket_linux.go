@@ -107,7 +107,7 @@ func (l *Listener) place() error {
 	if l.file != nil {
 		_ = l.file.Close() // wakes Accept, which goes on with the new one
 	}
-	l.file, l.dev, l.ino = os.NewFile(uintptr(fd), l.path()), st.Dev, st.Ino
+	l.file, l.dev, l.ino = os.NewFile(uintptr(fd), l.path()), uint64(st.Dev), st.Ino
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (l *Listener) Heal() (healed bool, err error) {
 // bears says whether the name still leads to the socket.
 func (l *Listener) bears() bool {
 	var st unix.Stat_t
-	return unix.Fstatat(l.dir.Fd(), l.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Dev == l.dev && st.Ino == l.ino
+	return unix.Fstatat(l.dir.Fd(), l.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && uint64(st.Dev) == l.dev && st.Ino == l.ino
 }
 
 // Close removes the socket, if it still bears the name, and ends Accept.

@@ -57,7 +57,7 @@ func Free(dir *rundir.Dir) (int64, error) {
 	if err := unix.Fstatfs(dir.Fd(), &st); err != nil {
 		return 0, fmt.Errorf("%s: statfs: %w", dir.Path(), err)
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 // Prune removes what exceeds the limits and gives what it has removed, whole or

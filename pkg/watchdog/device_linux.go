@@ -80,7 +80,7 @@ func (k kernel) find(n number, except int) int {
 func descriptorNumber(fd int) (number, bool) {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)
-	return number{unix.Major(st.Rdev), unix.Minor(st.Rdev)}, err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR
+	return number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}, err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR
 }
 
 // defuse closes fd with the magic character and leaves /dev/null under its

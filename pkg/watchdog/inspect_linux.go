@@ -33,7 +33,7 @@ func nodeNumber(node string) (number, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFCHR {
 		return number{}, cli.Usagef("%s: is %s, want a watchdog device", node, kinds[st.Mode&unix.S_IFMT])
 	}
-	return number{unix.Major(st.Rdev), unix.Minor(st.Rdev)}, nil
+	return number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}, nil
 }
 
 // checkAccess asks whether the device could be opened, without opening it.
@@ -96,7 +96,7 @@ func holds(dir string, numbers []number) bool {
 		if unix.Stat(link, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
 			continue
 		}
-		if slices.Contains(numbers, number{unix.Major(st.Rdev), unix.Minor(st.Rdev)}) {
+		if slices.Contains(numbers, number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}) {
 			return true
 		}
 	}
