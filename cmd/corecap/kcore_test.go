@@ -34,7 +34,8 @@ const (
 
 var programsDir string // once there is one
 
-// programs are compiled once: corecap, as it is shipped, and testdata/crash.c.
+// programs are compiled once: corecap and vigil, of which it is one tool, as they are
+// shipped, and testdata/crash.c.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "k")
 	if err != nil {
@@ -44,7 +45,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-o", dir+"/corecap", ".")
+	build := exec.Command("go", "build", "-o", dir+"/", ".", "../vigil")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	for _, cmd := range []*exec.Cmd{build, exec.Command("gcc", "-O1", "-g", "-pthread", "-o", dir+"/crash", "testdata/crash.c")} {
 		if out, err := cmd.CombinedOutput(); err != nil {

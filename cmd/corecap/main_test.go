@@ -4,12 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"vigil/pkg/cli"
 	"vigil/pkg/gate"
 )
 
@@ -59,21 +57,6 @@ func TestLiveScripts(t *testing.T) {
 func TestTracedScripts(t *testing.T) {
 	gate.Need(t, "ptrace", "strace")
 	testscript.Run(t, params("testdata/traced"))
-}
-
-func TestTerminal(t *testing.T) {
-	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func(stdout *os.File) { os.Stdout = stdout }(os.Stdout)
-	os.Stdout = pty
-	defer pty.Close()
-	var stderr strings.Builder
-	env := &cli.Env{Tool: tool, Stdout: pty, Stderr: &stderr, Log: cli.NewLog("corecap", &stderr)}
-	if code := run(env, []string{"-o", "-", "1"}); code != cli.ExitUsage || !strings.Contains(stderr.String(), "stdout is a terminal") {
-		t.Errorf("code %d: %s", code, &stderr)
-	}
 }
 
 // The full disk is real, so it needs a mount.

@@ -9,10 +9,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -91,6 +94,39 @@ func Main(t Tool, run func(env *Env, args []string) int) {
 		end:    end,
 	}, os.Args[1:]))
 }
+
+// choices are the tools of a program of several.
+var choices map[string]func()
+
+// Choose is Main for a program of several tools: it is the one that it is called
+// as, by a link of that name, or that its first argument names. Each of them sees
+// the arguments that it would see alone.
+func Choose(t Tool, tools map[string]func()) {
+	choices = tools
+	if begin := tools[filepath.Base(os.Args[0])]; begin != nil {
+		begin()
+	}
+	if len(os.Args) > 1 && tools[os.Args[1]] != nil {
+		os.Args = os.Args[1:] // its name first, for when it starts its file again
+		tools[os.Args[0]]()
+	}
+	names := slices.Sorted(maps.Keys(tools))
+	Main(t, func(env *Env, args []string) int {
+		fs := env.Flags()
+		list := fs.Bool("list", false, "print the names of the tools, one a line")
+		if code, done := env.Parse(fs, args); done {
+			return code
+		}
+		if *list {
+			return env.Print([]byte(strings.Join(names, "\n") + "\n"))
+		}
+		return env.Usage("want a tool: %s", strings.Join(names, ", "))
+	})
+}
+
+// Within says that this program is the named tool among others: who starts its
+// file has to name the tool.
+func Within(tool string) bool { return choices[tool] != nil }
 
 // Disregard is for a command that has its own use for SIGTERM and SIGINT, and has
 // asked for them: none closes Done any more, and a second one is as the first.

@@ -25,6 +25,9 @@ var budgets = map[string]int64{
 	"corecap":  3_000_000,
 }
 
+// budgetOfOne is for the program of all five.
+const budgetOfOne = 4_300_000
+
 func TestBudgets(t *testing.T) {
 	dist := filepath.Join(tree.Built(t), "dist")
 	entries, err := os.ReadDir(dist)
@@ -149,6 +152,39 @@ func TestBuildFailsLoudly(t *testing.T) {
 	var f *tree.Failure
 	if err := tree.Build(dir, nil); !errors.As(err, &f) || !strings.Contains(f.Output, "broken.go:3") {
 		t.Errorf("a tree that does not compile: %v", err)
+	}
+}
+
+// TestOne builds the program of all tools: it is smaller than half of them, its
+// links are complete, and its page is true.
+func TestOne(t *testing.T) {
+	out := t.TempDir()
+	if err := tree.Build(tree.Built(t), nil, "-1", "-o", out); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(out, "vigil")
+	info, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("vigil: %d bytes of %d", info.Size(), budgetOfOne)
+	if info.Size() > budgetOfOne {
+		t.Errorf("vigil: %d bytes, the budget is %d", info.Size(), budgetOfOne)
+	}
+	if err := standalone(program); err != nil {
+		t.Errorf("vigil: %v", err)
+	}
+	if got, want := run(t, nil, program, "-list").stdout, strings.Join(tools(t), "\n")+"\n"; got != want {
+		t.Errorf("-list: %q, want %q", got, want)
+	}
+	for _, tool := range tools(t) {
+		want := fmt.Sprintf("%s %s %s/%s\n", tool, tree.Version, runtime.GOOS, runtime.GOARCH)
+		if got := run(t, nil, filepath.Join(out, tool), "-version"); got.code != 0 || got.stdout != want {
+			t.Errorf("%s -version, by its link: %+v, want %q", tool, got, want)
+		}
+	}
+	for _, c := range compare(parsePage(read(t, "cmd/vigil/vigil.8")), run(t, nil, program, "-h").stdout) {
+		t.Error(c)
 	}
 }
 

@@ -31,6 +31,7 @@ var rank = map[string]int{
 	"condition": 4,
 	"capture":   5, "explain": 5, "sender": 5, "tune": 5, "watch": 5, "watchdog": 5,
 	"crash": 6, "diag": 6, "feed": 6, "operate": 6, "prom": 6, "stacks": 6,
+	"tool/corecap": 7, "tool/diagfifo": 7, "tool/hbsend": 7, "tool/hbwatch": 7, "tool/wdping": 7,
 }
 
 // testOnly are the packages that no program may contain, with those below them.

@@ -43,10 +43,12 @@ type Setting struct {
 	PipeLimit string
 }
 
-// Ours says that cores go to a program of this name, ours.
+// Ours says that cores go to a program of this name, ours, or to the tool of this
+// name in a program of several.
 func (s Setting) Ours() bool {
 	path, args, _ := strings.Cut(s.Pattern, " ")
-	return strings.HasPrefix(path, "|/") && filepath.Base(path) == "corecap" && strings.HasPrefix(args, "handler")
+	return strings.HasPrefix(path, "|/") &&
+		(filepath.Base(path) == "corecap" && strings.HasPrefix(args, "handler") || strings.HasPrefix(args, "corecap handler"))
 }
 
 // Read gives what is in force.
@@ -86,10 +88,11 @@ func put(path, value string) error {
 }
 
 // Set makes program the handler, which will save into the directory spool, and
-// keeps what was in force before. It is refused in a container: the pattern is the
+// keeps what was in force before. The word tool, if there is one, tells a program of
+// several tools which of them it is. It is refused in a container: the pattern is the
 // whole machine's, and its program is started in the first namespaces. So it is
 // where the handler could save nothing: nobody would notice before the first crash.
-func (k Kernel) Set(program, spool string) (Setting, error) {
+func (k Kernel) Set(program, tool, spool string) (Setting, error) {
 	if err := k.initial(); err != nil {
 		return Setting{}, err
 	}
@@ -102,6 +105,9 @@ func (k Kernel) Set(program, spool string) (Setting, error) {
 	}
 	dir.Close()
 	s := Setting{Pattern: "|" + program + " " + Pattern, PipeLimit: pipeLimit}
+	if tool != "" {
+		s.Pattern = "|" + program + " " + tool + " " + Pattern
+	}
 	if len(s.Pattern) > maxPattern {
 		return s, cli.Usagef("%s: path is too long: core_pattern has room for %d bytes", program, maxPattern)
 	}

@@ -56,7 +56,7 @@ func TestPattern(t *testing.T) {
 	old := Setting{"/var/crash/%e core", "0"}
 	k := mock(t, old.Pattern, old.PipeLimit)
 	ours := Setting{"|" + systemProgram + " " + Pattern, pipeLimit}
-	if s, err := k.Set(systemProgram, k.Dir); err != nil || s != ours {
+	if s, err := k.Set(systemProgram, "", k.Dir); err != nil || s != ours {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	k.expect(t, ours)
@@ -74,7 +74,7 @@ func TestPattern(t *testing.T) {
 	if err := errors.Join(k.keep(old), k.put(mine)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Set(systemProgram, k.Dir); err != nil {
+	if _, err := k.Set(systemProgram, "", k.Dir); err != nil {
 		t.Fatal(err)
 	}
 	k.expect(t, Setting{ours.Pattern, "16"}) // a limit that somebody chose stays
@@ -128,7 +128,7 @@ func TestPatternRefuses(t *testing.T) {
 		if name == "no spool" {
 			spool += "/missing"
 		}
-		_, err := k.Set(test.program, spool)
+		_, err := k.Set(test.program, "", spool)
 		if err == nil || !strings.Contains(err.Error(), test.complaint) || errors.Is(err, rundir.ErrUntrusted) != test.trust {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -58,7 +58,7 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 		Dir: "/", Env: []string{}, Files: []*os.File{core, out.File, null},
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
 	}
-	argv := []string{program, Unwinder}
+	argv := []string{"corecap", Unwinder}
 	if os.Geteuid() == 0 {
 		uid, gid := e.UID, e.GID
 		if s.Private {
@@ -66,7 +66,7 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 		}
 		argv = append(argv, strconv.Itoa(uid), strconv.Itoa(gid))
 	}
-	if err := runLimited(ctx, argv, &attr); err != nil {
+	if err := runLimited(ctx, program, argv, &attr); err != nil {
 		return fmt.Errorf("%s.core: stacks: %w", s.Base, err)
 	}
 	if os.Geteuid() == 0 && !s.Private {
@@ -79,10 +79,10 @@ func (h *Handler) Unwind(ctx context.Context, program string, e Event, s *Saved)
 }
 
 // runLimited runs the Unwinder for its time at most.
-func runLimited(ctx context.Context, argv []string, attr *os.ProcAttr) error {
+func runLimited(ctx context.Context, program string, argv []string, attr *os.ProcAttr) error {
 	ctx, cancel := context.WithTimeout(ctx, unwindLimit)
 	defer cancel()
-	p, err := os.StartProcess(argv[0], argv, attr)
+	p, err := os.StartProcess(program, argv, attr)
 	if err != nil {
 		return err
 	}

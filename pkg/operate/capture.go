@@ -11,6 +11,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/child"
+	"vigil/pkg/cli"
 	"vigil/pkg/control"
 	"vigil/pkg/explain"
 	"vigil/pkg/fmt"
@@ -33,14 +34,15 @@ type Captures struct {
 	Log    control.Log
 
 	program string
-	cores   string // the directory for them; "" for none
+	tool    []string // the word that it wants first, where it is this program
+	cores   string   // the directory for them; "" for none
 
 	mu   sync.Mutex
 	last time.Duration // when a core was begun, 0 for never
 }
 
 // Open finds the program corecap: at path or, if that is "", beside this
-// program; where there is none, found is false and no verb is served. It goes
+// program, or in it; where there is none, found is false and no verb is served. It goes
 // with a directory for cores, trusted as rundir says, or "".
 func (k *Captures) Open(path, cores string) (found bool, err error) {
 	given := path != ""
@@ -56,6 +58,12 @@ func (k *Captures) Open(path, cores string) (found bool, err error) {
 	}
 	var st syscall.Stat_t
 	err = syscall.Stat(k.program, &st)
+	if err == syscall.ENOENT && !given && cli.Within("corecap") {
+		k.tool = []string{"corecap"}
+		if k.program, err = os.Executable(); err == nil {
+			err = syscall.Stat(k.program, &st)
+		}
+	}
 	switch {
 	case err != nil && !given && cores == "":
 		return false, nil // nobody asked for it
@@ -77,6 +85,10 @@ func (k *Captures) Open(path, cores string) (found bool, err error) {
 	_ = dir.Close()
 	k.cores, err = filepath.Abs(cores)
 	return true, err
+}
+
+func (k *Captures) argv(args ...string) []string {
+	return append(append([]string{k.program}, k.tool...), args...)
 }
 
 // Verbs gives stacks, and core where there is a directory for it.
@@ -127,7 +139,7 @@ func coreName(id string, pid int, at time.Time) string {
 // prune has corecap remove what is too much. The core that was asked for is there
 // all the same.
 func (k *Captures) prune(done <-chan struct{}) {
-	res, err := child.Run(done, child.Config{Argv: []string{k.program, "prune", k.cores}, Limit: pruneLimit, Most: errMost})
+	res, err := child.Run(done, child.Config{Argv: k.argv("prune", k.cores), Limit: pruneLimit, Most: errMost})
 	if err == nil && res.Status != 0 {
 		err = fmt.Errorf("exit status %d", res.Status)
 	}
@@ -158,7 +170,7 @@ func (k *Captures) capture(c control.Call, limit time.Duration, args func(pid in
 	if err != nil {
 		return r, err
 	}
-	res, err := child.Run(c.Done, child.Config{Argv: append([]string{k.program}, args(st.PID)...), Limit: limit, Most: stacksMost})
+	res, err := child.Run(c.Done, child.Config{Argv: k.argv(args(st.PID)...), Limit: limit, Most: stacksMost})
 	if err == nil && res.Status != 0 {
 		err = fmt.Errorf("corecap: exit status %d", res.Status)
 	}

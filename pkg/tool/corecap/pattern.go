@@ -1,4 +1,4 @@
-package main
+package corecap
 
 import (
 	"errors"
@@ -60,7 +60,11 @@ func arrange(set, restore bool) (crash.Setting, error) {
 		if err != nil {
 			return crash.Setting{}, err
 		}
-		return crash.Real.Set(program, config.Spool)
+		word := ""
+		if cli.Within(tool.Name) {
+			word = tool.Name
+		}
+		return crash.Real.Set(program, word, config.Spool)
 	case restore:
 		return crash.Real.Restore()
 	}

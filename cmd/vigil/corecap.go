@@ -1,0 +1,7 @@
+//go:build amd64 || arm64
+
+package main
+
+import "vigil/pkg/tool/corecap"
+
+func init() { tools["corecap"] = corecap.Main }
