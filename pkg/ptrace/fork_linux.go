@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -165,23 +166,34 @@ const (
 // with it and lets it go. The others run on. It traces from a thread of its own,
 // so that nothing that it could not let go is left behind.
 func borrow(pid int, f func(*Thread) error) error {
-	return Run(func() error { return borrowAny(pid, f) })
+	return Run(func() error {
+		b := &borrower{pid: pid}
+		defer b.end()
+		return b.any(f)
+	})
 }
 
-func borrowAny(pid int, f func(*Thread) error) error {
-	err := fmt.Errorf("pid %d: no thread is fit for a call: %w", pid, ErrCall)
+// borrower keeps the threads that were told to stop and did not yet: one that
+// waits for a CPU cannot be let go, nor be seized a second time.
+type borrower struct {
+	pid  int
+	late []*Thread
+}
+
+func (b *borrower) any(f func(*Thread) error) error {
+	err := fmt.Errorf("pid %d: no thread is fit for a call: %w", b.pid, ErrCall)
 	for end := time.Now().Add(borrowLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		tids, rerr := procfs.Tasks(pid)
+		tids, rerr := procfs.Tasks(b.pid)
 		if rerr != nil {
 			return rerr
 		}
 		for _, sleeping := range []bool{true, false} {
 			for i := len(tids) - 1; i >= 0; i-- {
-				st, rerr := procfs.ReadTaskStat(pid, tids[i])
+				st, rerr := procfs.ReadTaskStat(b.pid, tids[i])
 				if rerr != nil || (st.State == 'S') != sleeping || st.State == 'D' || st.State == 'Z' || st.State == 'T' {
 					continue
 				}
-				done, ferr := borrowOne(pid, tids[i], f)
+				done, ferr := b.try(tids[i], f)
 				if done {
 					return ferr
 				}
@@ -194,28 +206,57 @@ func borrowAny(pid int, f func(*Thread) error) error {
 	return err
 }
 
-// borrowOne tries one thread; done says that f was called.
-func borrowOne(pid, tid int, f func(*Thread) error) (done bool, err error) {
-	if err := unix.PtraceSeize(tid); err != nil {
-		return false, fmt.Errorf("pid %d: seize thread %d: %w", pid, tid, err)
+// try tells one thread to stop and waits a moment for it, or for another that
+// was told before; done says that f was called.
+func (b *borrower) try(tid int, f func(*Thread) error) (done bool, err error) {
+	if !slices.ContainsFunc(b.late, func(t *Thread) bool { return t.TID == tid }) {
+		if err := unix.PtraceSeize(tid); err != nil {
+			return false, fmt.Errorf("pid %d: seize thread %d: %w", b.pid, tid, err)
+		}
+		ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
+		b.late = append(b.late, &Thread{TID: tid})
 	}
-	t := &Thread{TID: tid}
-	s := &Session{pid: pid, threads: []*Thread{t}, began: time.Now()}
-	defer s.Release()
-	ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
-	for end := time.Now().Add(borrowTry); !t.poll(); time.Sleep(20 * time.Microsecond) {
-		if time.Now().After(end) {
-			t.state = missed
-			return false, nil
+	for end := time.Now().Add(borrowTry); time.Now().Before(end); time.Sleep(20 * time.Microsecond) {
+		i := slices.IndexFunc(b.late, (*Thread).poll)
+		if i < 0 {
+			continue
+		}
+		t := b.late[i]
+		b.late = slices.Delete(b.late, i, i+1)
+		done, ferr := b.lend(t, f)
+		if done {
+			return true, ferr
+		}
+		if ferr != nil {
+			err = ferr
+		}
+		if t.TID == tid {
+			break
 		}
 	}
+	return false, err
+}
+
+// lend calls f with a thread that stands, if it is fit, and lets it go.
+func (b *borrower) lend(t *Thread, f func(*Thread) error) (done bool, err error) {
+	s := &Session{pid: b.pid, threads: []*Thread{t}, began: time.Now()}
+	defer s.Release()
 	if t.fitness() == 0 {
 		return false, nil
 	}
-	if err := t.setOptions(filtered(pid, tid)); err != nil {
+	if err := t.setOptions(filtered(b.pid, t.TID)); err != nil {
 		return false, err
 	}
 	return true, f(t)
+}
+
+// end lets those go that stopped too late; the others go when the tracing thread
+// ends.
+func (b *borrower) end() {
+	for _, t := range b.late {
+		t.state = missed
+	}
+	(&Session{pid: b.pid, threads: b.late}).Release()
 }
 
 // Userfaultfd makes a userfaultfd(2) of the target's memory and takes it over;
