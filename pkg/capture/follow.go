@@ -2,10 +2,8 @@ package capture
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"vigil/pkg/fmt"
@@ -44,13 +42,12 @@ type following struct {
 	bufs    [][]byte
 	regions []procfs.Region
 
-	known   []procfs.Mapping // smaps of the start: the flags and counts of each
-	refused map[span]bool    // cannot be followed; copied in the stop
-	filed   map[span]bool    // mappings of files, of which the content of the file was copied
-	single  map[span]bool    // mappings copied once and for all: they do not change
-	unsure  []span           // the image may lack what is there: to be copied whole
-	elf     map[span]bool    // begin with the header of an ELF file
-	filter  uint64
+	known  []procfs.Mapping // smaps of the start: the flags and counts of each
+	filed  map[span]bool    // mappings of files, of which the content of the file was copied
+	single map[span]bool    // mappings copied once and for all: they do not change
+	unsure []span           // the image may lack what is there: to be copied whole
+	elf    map[span]bool    // begin with the header of an ELF file
+	filter uint64
 
 	rounds int
 	pages  uint64 // written in the last round
@@ -138,6 +135,9 @@ func (f *following) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.rounds == 0 {
+		f.register(maps)
+	}
 	c := newCopier(f.src, f.out)
 	c.overwrite, c.remember = f.rounds > 0, true
 	f.pages = 0
@@ -196,9 +196,6 @@ func (f *following) visit(m procfs.Mapping, c *copier, add func(piece) error) er
 	e := f.extentOf(m)
 	switch kindOf(m, e) {
 	case tracked:
-		if f.refused[spanOf(m)] {
-			return nil
-		}
 		return f.track(m, add)
 	case filed:
 		return f.fromFile(m, c)
@@ -273,111 +270,6 @@ func (f *following) ownPages(m procfs.Mapping, now []span) ([]span, error) {
 		now = append(now, span{r.Start, r.End})
 	}
 	return now, err
-}
-
-var (
-	// written asks for, and protects anew, what was written.
-	written = procfs.Query{Flags: procfs.Protect | procfs.CheckAsync, All: procfs.Written, AnyOf: procfs.Present | procfs.Swapped, Returns: procfs.Written}
-	// present asks for all there is in a range that is followed.
-	present = procfs.Query{Flags: procfs.CheckAsync, AnyOf: procfs.Present | procfs.Swapped}
-)
-
-// track protects and hands out what was written in a mapping. The protection
-// comes before the copy, so that what is written meanwhile is found by the next
-// round. A range that is not followed (any more) is registered, and then all that
-// is in it is copied: an old mark must not make a page look unwritten.
-func (f *following) track(m procfs.Mapping, add func(piece) error) error {
-	in := func(u span) bool { return u.start < m.End && m.Start < u.end }
-	fresh := f.rounds == 0 || slices.ContainsFunc(f.unsure, in)
-	for {
-		if fresh {
-			if !f.current(m) {
-				f.unsure = append(f.unsure, spanOf(m))
-				return nil
-			}
-			if err := f.tracker.Register(m.Start, m.End); err != nil {
-				// Another userfaultfd, or a kind of memory that cannot be followed.
-				f.refused[spanOf(m)] = true
-				f.unsure = append(f.unsure, spanOf(m))
-				return nil
-			}
-			if !f.current(m) {
-				f.tracker.Unregister(m.Start, m.End)
-				f.unsure = append(f.unsure, spanOf(m))
-				return nil
-			}
-		}
-		err := f.steps(m, fresh, add)
-		switch {
-		case err == nil && fresh:
-			f.unsure = slices.DeleteFunc(f.unsure, func(u span) bool { return m.Start <= u.start && u.end <= m.End })
-			return nil
-		case !errors.Is(err, syscall.EPERM):
-			return err
-		case fresh:
-			// It changes right now. Some of it may be protected and not copied.
-			f.unsure = append(f.unsure, spanOf(m))
-			return nil
-		}
-		fresh = true
-	}
-}
-
-func (f *following) steps(m procfs.Mapping, fresh bool, add func(piece) error) error {
-	var regions []procfs.Region
-	for lo := m.Start; lo < m.End; lo += followStep {
-		hi := lo + min(followStep, m.End-lo)
-		var err error
-		regions, err = f.src.Scan(written, lo, hi, f.regions, regions[:0])
-		if err == nil && fresh {
-			regions, err = f.src.Scan(present, lo, hi, f.regions, regions[:0])
-		}
-		if err != nil {
-			return err
-		}
-		if len(regions) == 0 {
-			continue
-		}
-		before := f.next
-		if f.put(m.Start, m.End); f.next != before {
-			if err := f.out.SetSize(int64(f.next)); err != nil {
-				return err
-			}
-		}
-		for _, r := range regions {
-			f.pages += r.Size() / procfs.PageSize
-			if err := f.hand(r.Start, r.End, forked(m), add); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// current says whether the mapping still is as it was when it was listed. To
-// register a part of a mapping would cut it into two, and then mremap(2) of the
-// whole fails for the target.
-func (f *following) current(m procfs.Mapping) bool {
-	now, ok, err := f.layout.At(m.Start)
-	return err == nil && ok && now.Start == m.Start && now.End == m.End && now.Inode == m.Inode
-}
-
-// unfollow ends all registrations, gently.
-func (f *following) unfollow() {
-	for addr := uint64(0); ; {
-		m, ok, err := f.layout.At(addr)
-		if err != nil || !ok {
-			break
-		}
-		if !m.Shared() && m.Inode == 0 && m.Perm != "--xp" {
-			f.tracker.Unregister(m.Start, m.End)
-		}
-		if addr = m.End; addr == 0 {
-			break
-		}
-	}
-	f.tracker.Close()
-	f.layout.Close()
 }
 
 // predictPause estimates the stop of a capture that ends now.

@@ -145,9 +145,9 @@ func launch(t *testing.T, cmd *exec.Cmd) *live {
 	l.pid = cmd.Process.Pid
 	t.Cleanup(func() {
 		syscall.Kill(-l.pid, syscall.SIGKILL)
-		cmd.Wait()
+		err := cmd.Wait()
 		if t.Failed() {
-			t.Logf("the target said: %s", &l.stderr)
+			t.Logf("the target ended: %v; it said: %s", err, &l.stderr)
 		}
 	})
 	for s := bufio.NewScanner(out); s.Scan(); {

@@ -33,7 +33,7 @@ func (j *job) precopy() (r *Report, err error) {
 	}
 	f := &following{
 		job: j, out: out, known: maps, id: j.living(),
-		refused: map[span]bool{}, filed: map[span]bool{}, single: map[span]bool{}, elf: map[span]bool{},
+		filed: map[span]bool{}, single: map[span]bool{}, elf: map[span]bool{},
 		regions: make([]procfs.Region, regionRoom),
 		bufs:    buffers(out, min(runtime.GOMAXPROCS(0), maxCopiers)),
 	}

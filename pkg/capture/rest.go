@@ -158,9 +158,6 @@ func (r *rest) sort(m procfs.Mapping, now []span) []span {
 	e := r.extentOf(m)
 	switch kindOf(m, e) {
 	case tracked:
-		if r.refused[spanOf(m)] {
-			return r.populated(spanOf(m), now)
-		}
 		for lo := m.Start; lo < m.End; lo += scanPart {
 			r.work <- span{lo, lo + min(scanPart, m.End-lo)}
 		}

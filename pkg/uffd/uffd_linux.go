@@ -70,20 +70,27 @@ func (t *Tracker) Register(start, end uint64) error {
 // the pieces are as large as a wait of a millisecond allows.
 const piece = 32 << 20
 
-// Unregister ends it, in pieces with pauses between them. What is not registered
-// (any more) does not matter.
-func (t *Tracker) Unregister(start, end uint64) {
-	for start < end {
-		next := start + min(piece, end-start)
-		arg := [2]uint64{start, next - start}
+// Unregister ends it, from the top down in pieces, with pauses between them.
+// What of it grew meanwhile, up to room, is part of the first piece. What is not
+// registered (any more) does not matter.
+func (t *Tracker) Unregister(start, end, room uint64) {
+	for top := room; end > start; {
+		next := end - min(piece, end-start)
 		began := time.Now()
-		t.ioctl(ioctlUnregister, unsafe.Pointer(&arg))
+		if t.unregister(next, top) != nil && top != end {
+			t.unregister(next, end) // somebody else's mapping lies there now
+		}
 		// As long as it took, so that the target gets at least half of the time.
 		if took := time.Since(began); took > 50*time.Microsecond {
 			time.Sleep(min(took, time.Millisecond))
 		}
-		start = next
+		end, top = next, next
 	}
+}
+
+func (t *Tracker) unregister(start, end uint64) error {
+	arg := [2]uint64{start, end - start}
+	return t.ioctl(ioctlUnregister, unsafe.Pointer(&arg))
 }
 
 // Close ends all registrations that are left.
