@@ -8,7 +8,7 @@
 # signal NAME PID STARTED: to that process, and to no other one of its number.
 signal() { process "$2" && [ "$started" = "$3" ] && kill "-$1" "$2"; }
 
-# service: the process of SVC into $pid, when it was started into $since.
+# service: the process of SVC into $pid, when it was started into $born.
 service() {
 	pid=''
 	case $which in
@@ -20,7 +20,7 @@ service() {
 	0 | 1 | ????????*) return 1 ;;
 	esac
 	is_number "$pid" && process "$pid" || return 1
-	since=$started
+	born=$started
 }
 
 # sender: the hbsend that beats for SVC into $sender and $sender_since.
@@ -143,7 +143,7 @@ renewed() {
 	[ "$value" = alive ]
 }
 
-replaced() { service && [ "$pid:$since" != "$old" ]; }
+replaced() { service && [ "$pid:$born" != "$old" ]; }
 
 # undo what the fault at hand did; twice is as good as once.
 undo() {

@@ -129,6 +129,7 @@ func TestDoctorEndsBySignals(t *testing.T) {
 // system do to it, for real.
 func TestDoctorInNamespaces(t *testing.T) {
 	gate.Need(t, "root", "tmpfs", "setpriv", "ptrace")
+	t.Parallel()
 	for _, test := range []struct {
 		name, setup string
 		tools       string

@@ -3,6 +3,7 @@ package drill
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,14 @@ import (
 	"vigil/pkg/gate"
 )
 
-func TestMain(m *testing.M) { tree.Main(m) }
+// TestMain runs many tests at a time, whatever the processors: mostly they wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	tree.Main(m)
+}
 
 // A host is a directory of its own for a script under one shell.
 type host struct {
@@ -40,9 +48,10 @@ func newHost(t *testing.T, shell []string) *host {
 	return h
 }
 
-// underEveryShell runs a test under each shell, all at once: mostly they wait.
+// underEveryShell runs a test under each shell, all at once.
 func underEveryShell(t *testing.T, test func(h *host)) {
 	gate.Need(t, "shells")
+	t.Parallel()
 	for _, shell := range gate.Shells() {
 		t.Run(strings.Join(shell, "-"), func(t *testing.T) {
 			t.Parallel()

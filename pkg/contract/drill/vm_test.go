@@ -14,6 +14,7 @@ import (
 // states, a kernel too old for pre-copy, and a watchdog of its own.
 func TestDoctorInMachine(t *testing.T) {
 	gate.Need(t, "vm")
+	t.Parallel()
 	files := map[string][]byte{}
 	for _, name := range []string{"hbsend", "hbwatch", "wdping", "diagfifo", "corecap"} {
 		files["/bin/"+name] = vmtest.Program(t, "amd64", name)
