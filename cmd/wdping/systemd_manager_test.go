@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"vigil/pkg/contract/host"
 	"vigil/pkg/vmtest"
 )
 
@@ -100,8 +98,8 @@ func startSystemd(t *testing.T, units map[string]string) *manager {
 			t.Fatal(err)
 		}
 	}
-	groups := controlGroups(t)
-	m.cmd = exec.Command("/bin/sh", append([]string{"-c", boot, "boot", m.dir, m.console(t)}, groups...)...)
+	groups := host.ControlGroups(t)
+	m.cmd = exec.Command("/bin/sh", append([]string{"-c", boot, "boot", m.dir, host.Console(t, &m.log)}, groups...)...)
 	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	m.cmd.WaitDelay = time.Minute
@@ -111,40 +109,6 @@ func startSystemd(t *testing.T, units map[string]string) *manager {
 	t.Cleanup(m.stop)
 	m.await(t, "systemd to be up", func() bool { return m.try("is-active", "vigil.target") == "active" })
 	return m
-}
-
-// console gives the name of a terminal; what is written to it is logged. The
-// first process of a system logs to no file and no pipe.
-func (m *manager) console(t *testing.T) string {
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd := int(master.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "/dev/pts/" + strconv.Itoa(n)
-	// Open here as well, or the reader would see an end whenever nobody else has it.
-	slave, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(&m.log, master)
-		read <- err
-	}()
-	t.Cleanup(func() {
-		_ = slave.Close()
-		<-read // EIO: nobody has it open any more
-		_ = master.Close()
-	})
-	return name
 }
 
 // chatter is what systemd says of our own questions, and colours.
@@ -157,55 +121,6 @@ func (m *manager) stop() {
 	if m.t.Failed() {
 		m.t.Logf("systemd said:\n%s", chatter.ReplaceAllString(m.log.text.String(), ""))
 	}
-}
-
-// controlGroups makes one in each hierarchy that systemd could use, and has
-// them removed at the end of the test, with those that systemd has made in them.
-func controlGroups(t *testing.T) (groups []string) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		field, options, _ := strings.Cut(line, " - ")
-		where := strings.Fields(field)[4]
-		// A process without processors cannot be in a cpuset, and systemd wants none.
-		if !strings.HasPrefix(options, "cgroup") || strings.Contains(options, "cpuset") {
-			continue
-		}
-		group := filepath.Join(where, "vigil-test-"+strconv.Itoa(os.Getpid()))
-		if err := os.Mkdir(group, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { removeGroup(t, group) })
-		groups = append(groups, group)
-	}
-	if len(groups) == 0 {
-		t.Fatal("no control groups are mounted")
-	}
-	return groups
-}
-
-// removeGroup removes a control group and all below it. The last process may
-// take a moment to leave it.
-func removeGroup(t *testing.T, top string) {
-	var err error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		var all []string
-		_ = filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				all = append(all, path)
-			}
-			return nil
-		})
-		for i := len(all) - 1; i >= 0; i-- {
-			err = os.Remove(all[i])
-		}
-		if err == nil || os.IsNotExist(err) {
-			return
-		}
-	}
-	t.Error(err)
 }
 
 // await polls for a minute and a half: no machine is so busy.
