@@ -49,6 +49,8 @@ var needs = []need{
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
 	{"runit", once(command("chpst", "true"))},
 	{"s6", once(command("s6-setsid", "true"))},
+	{"openrc", once(command("openrc", "--version"))},
+	{"inits", once(inits)},
 	{"promtool", once(command("promtool", "--version"))},
 	{"kcore", once(kcore)},
 	{"precopy", once(precopy)},

@@ -134,6 +134,17 @@ func machine(arch string) func() error {
 	return func() error { return vmtest.Probe(arch) }
 }
 
+// inits gets packages, the first time from the network: a busybox with an init,
+// sysvinit's init, and a cron, none of which is installed.
+func inits() error {
+	for _, name := range []string{"busybox-static", "sysvinit-core", "cron"} {
+		if _, err := vmtest.Debian(runtime.GOARCH, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // systemd asks for what a systemd in namespaces of its own needs.
 func systemd() error {
 	if err := root(); err != nil {

@@ -17,6 +17,7 @@ mandoc
 mksh
 mount
 nginx
+openrc
 promtool prometheus
 python3
 qemu-system-aarch64 qemu-system-arm

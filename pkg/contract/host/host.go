@@ -50,8 +50,9 @@ type Host struct {
 	t       testing.TB
 	config  Config
 	cmd     *exec.Cmd
-	init    int    // its number out here
-	pidns   string // what its processes have in common
+	init    int      // its number out here
+	pidns   string   // what its processes have in common
+	held    *os.File // the namespace: while it is open, nobody else's has that name
 	console logs
 	exited  chan struct{} // closed when the first process has ended
 }
@@ -130,17 +131,25 @@ func (h *Host) up() bool {
 		return false
 	}
 	pid := string(bytes.TrimSpace(child))
-	if _, err := os.Stat("/proc/" + pid + "/root/run/booted"); err != nil {
+	if _, err := os.Stat(filepath.Join("/proc", pid, "root", "run/booted")); err != nil {
 		return false
 	}
 	h.init, _ = strconv.Atoi(pid)
-	h.pidns, err = os.Readlink("/proc/" + pid + "/ns/pid")
+	if h.held, err = os.Open("/proc/" + pid + "/ns/pid"); err != nil {
+		return false
+	}
+	h.pidns, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(int(h.held.Fd())))
 	return err == nil
 }
 
 // end kills the first process, and with it all others.
 func (h *Host) end() {
 	all := h.Processes()
+	// Not by the death of its parent alone: who changes his user outlives that.
+	first := Process{PID: h.init}
+	if h.pidns != "" && first.there(h.pidns) {
+		_ = syscall.Kill(h.init, syscall.SIGKILL)
+	}
 	_ = h.cmd.Process.Kill()
 	<-h.exited
 	for _, p := range all {
@@ -153,6 +162,7 @@ func (h *Host) end() {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+	_ = h.held.Close()
 	if h.t.Failed() {
 		h.t.Logf("console:\n%s", chatter.ReplaceAllString(h.console.String(), ""))
 	}
@@ -181,6 +191,9 @@ func (h *Host) Code() int { return h.cmd.ProcessState.ExitCode() }
 func (h *Host) Await(what string, done func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(100 * time.Millisecond) {
+		if h.Exited() && !done() {
+			h.t.Fatalf("the host has ended with %d before: %s", h.Code(), what)
+		}
 		if time.Now().After(end) {
 			h.t.Fatalf("not in time: %s\n%s", what, h.table())
 		}

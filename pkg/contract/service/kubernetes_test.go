@@ -1,0 +1,72 @@
+package service
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"vigil/pkg/contract/tree"
+	"vigil/pkg/gate"
+)
+
+var command = regexp.MustCompile(`(?s)(startup|liveness|readiness)Probe:\n\s+exec:\n\s+command: (\[.*?\])\n`)
+
+// probes gives the commands of the manifest by the kind of the probe.
+func probes(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(tree.Root(), "scripts/service/kubernetes/web.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{}
+	for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+		var argv []string
+		if err := json.Unmarshal([]byte(m[2]), &argv); err != nil {
+			t.Fatalf("%s: %v in %s", m[1], err, m[2])
+		}
+		found[m[1]] = argv
+	}
+	if len(found) != 3 {
+		t.Fatalf("probes %q, want three", found)
+	}
+	return found
+}
+
+// TestKubernetes asks what the kubelet would ask, in a container that is as the
+// manifest says, of a service that lives, hangs, is debugged, and has never beaten.
+func TestKubernetes(t *testing.T) {
+	gate.Need(t, "root", "tmpfs", "shells", "inits")
+	t.Parallel()
+	argv := probes(t)
+	c := contained(t, "busybox", "/usr/local/bin/web")
+	asks := func(kind string) int { return c.h.RunAs(uid, argv[kind]...).Code }
+	all := func(what string, startup, liveness, readiness int) {
+		t.Helper()
+		want := [3]int{startup, liveness, readiness}
+		c.await(what, func() bool { return [3]int{asks("startup"), asks("liveness"), asks("readiness")} == want })
+	}
+	all("a service that lives", 0, 0, 0)
+	c.h.Signal(c.find(c.service()), syscall.SIGSTOP)
+	all("one that is late", 1, 0, 1)
+	all("one that hangs", 1, 1, 1)
+	if c.tool("diagfifo", "hold", "-dir", c.run+"/hold", c.id, "5m", "gdb").Code != 0 {
+		t.Fatal("no hold")
+	}
+	c.await("one that is debugged", func() bool { return asks("liveness") == 0 && asks("readiness") == 0 })
+	c.h.Signal(c.find(c.service()), syscall.SIGCONT)
+	c.tool("diagfifo", "release", "-dir", c.run+"/hold", "-force", c.id)
+	all("one that lives again", 0, 0, 0)
+	if err := os.Remove(c.h.Path(c.run + "/hb/web.hb")); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.h.RunAs(uid, argv["startup"]...); got.Code != 1 || strings.Contains(got.Stderr, "error") {
+		t.Errorf("one that has never beaten: %+v", got)
+	}
+	if got := asks("liveness"); got != 0 {
+		t.Errorf("one that has never beaten is to be started again: %d", got)
+	}
+}
