@@ -32,7 +32,7 @@ func (c *chain) supervised(supervisor string) (dir string) {
 	}
 	c.background("supervisor", path, dir)
 	// The supervisor is killed before it: nothing starts it again.
-	c.Cleanup(func() { _ = syscall.Kill(c.running(), syscall.SIGKILL) })
+	c.Cleanup(c.finish)
 	c.until("the service runs", func() bool { return c.running() != 0 })
 	return dir
 }
@@ -48,6 +48,13 @@ func (c *chain) running() int {
 		return 0
 	}
 	return pid
+}
+
+// finish kills the service, if it runs: the number 0 would be of whoever asks.
+func (c *chain) finish() {
+	if pid := c.running(); pid > 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // restarts has a supervisor restart the service, which stands still.
@@ -70,6 +77,7 @@ func TestRestartByRunit(t *testing.T) {
 		dir := c.supervised("runsv")
 		c.restarts("-e", "-s", "runit", "-u", dir)
 		c.restarts("-e", "-u", dir) // it is found
+		c.leavesDown(dir, "sv", "down", dir)
 	})
 }
 
@@ -79,6 +87,41 @@ func TestRestartByS6(t *testing.T) {
 		dir := c.supervised("s6-supervise")
 		c.restarts("-e", "-s", "s6", "-u", dir)
 		c.restarts("-e", "-u", dir)
+		c.leavesDown(dir, "s6-svc", "-d", dir)
+	})
+}
+
+// leavesDown tells a supervisor to end the service: then the hook does not have it
+// started, but who asks by hand does.
+func (c *chain) leavesDown(dir string, down ...string) {
+	c.Helper()
+	if got := run(c.T, c.env, down...); got.code != 0 {
+		c.Fatalf("%q: %+v", down, got)
+	}
+	c.until("the service ends", func() bool { return c.running() == 0 })
+	got := c.do(1, c.event("suspect", "dead"), "vigil-restart", "-e", "-u", dir)
+	if !strings.Contains(got.stderr, "has been told to leave it down: left alone\n") {
+		c.Errorf("stderr %q", got.stderr)
+	}
+	c.do(0, []string{"HB_ID=", "HB_TO="}, "vigil-restart", "-e", "-m", "9/1h", "-u", dir, "svc")
+	c.until("the service runs", func() bool { return c.running() != 0 })
+}
+
+// TestRestartOfWhatHasEnded: whoever started it is given the time to do so again.
+func TestRestartOfWhatHasEnded(t *testing.T) {
+	scriptedUnderEveryShell(t, func(c *chain) {
+		program, evidence := c.recorder("program"), c.recorder("evidence")
+		event := append(c.event("alive", "failed"), "HB_PID=4194304") // more than there can be
+		c.beat(c.sleeper())
+		got := c.do(0, event, "vigil-restart", "-s", program, "-i", evidence)
+		if want := "evidence  svc failed\n"; c.text("record") != want || !strings.Contains(got.stderr, "svc: was started again already\n") {
+			c.Errorf("started again: record %q, %q", c.text("record"), got.stderr)
+		}
+		c.beat(4194304)
+		c.do(0, event, "vigil-restart", "-s", program, "-i", evidence)
+		if want := "evidence  svc failed\nevidence  svc failed\nprogram  svc failed\n"; c.text("record") != want {
+			c.Errorf("gone: record %q, want %q", c.text("record"), want)
+		}
 	})
 }
 
@@ -89,7 +132,7 @@ func TestRestartByRespawn(t *testing.T) {
 		loop := c.background("loop", "/bin/sh", "-c", `while :; do sleep 100000 & echo $! >"$1"; wait; done`, "sh", c.in("svc.pid"))
 		c.Cleanup(func() {
 			_ = loop.Kill()
-			_ = syscall.Kill(c.running(), syscall.SIGKILL)
+			c.finish()
 		})
 		c.until("the service runs", func() bool { return c.running() != 0 })
 		c.beat(c.running())
