@@ -57,6 +57,10 @@ var needs = []need{
 	{"redis", once(command("redis-check-rdb", "--version"))},
 	{"nginx", once(command("nginx", "-v"))},
 	{"systemd", once(systemd)},
+	{"dpkg", once(command("dpkg", "--version"))},
+	{"rpm", once(command("sh", "-c", "command -v rpm2cpio && command -v cpio"))},
+	{"packager", once(packager)},
+	{"qemu-user", once(foreign)},
 	{"vm", once(machine("amd64"))},
 	{"vm-arm64", once(machine("arm64"))},
 }

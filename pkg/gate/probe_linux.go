@@ -48,6 +48,16 @@ func ptrace() error {
 	return nil
 }
 
+// foreign asks for what runs programs of other machines, as far as tests use it.
+func foreign() error {
+	return errors.Join(command("qemu-aarch64", "--version")(), command("qemu-s390x", "--version")())
+}
+
+// packager asks whether the module that makes packages can be had.
+func packager() error {
+	return command("go", "list", "-m", "github.com/goreleaser/nfpm/v2@latest")()
+}
+
 // tmpfs mounts one over a directory of its own, in a mount namespace that
 // ends with the child, so nothing of it is seen or left outside.
 func tmpfs() error {

@@ -9,6 +9,7 @@ programs() {
 aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 bash
 busybox
+cpio
 dash
 eu-stack elfutils
 gcc
@@ -20,10 +21,12 @@ nginx
 openrc
 promtool prometheus
 python3
+qemu-s390x qemu-user
 qemu-system-aarch64 qemu-system-arm
 qemu-system-x86_64 qemu-system-x86
 readelf binutils
 redis-check-rdb redis-tools
+rpm2cpio
 runsv runit
 s6-svc s6
 setpriv util-linux

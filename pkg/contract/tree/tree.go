@@ -38,6 +38,9 @@ func Main(m *testing.M) {
 	m.Run()
 }
 
+// Scratch is a directory that Main removes at the end.
+func Scratch() string { return scratch }
+
 // Root finds the top of the source tree: the directory with go.mod above the
 // working directory, which for a test is that of its package.
 func Root() string {
