@@ -158,6 +158,15 @@ isolation() {
 	fi
 }
 
+# sandbox: is there a filter? What it refuses, the attempts show.
+sandbox() {
+	filter=$(sed -n 's/^Seccomp:[^0-9]*//p' "$top/proc/self/status" 2>/dev/null) || filter=''
+	case $filter in
+	1 | 2) row ok seccomp 'a filter is in force: what it refuses is told below' ;;
+	*) row ok seccomp 'no filter' ;;
+	esac
+}
+
 # may BIT: is that capability, of the first 32, in force? The digits are looked
 # at one by one: not every shell counts that far.
 may() {
@@ -235,7 +244,6 @@ watchdog() {
 trace_remedy() {
 	fact /proc/sys/kernel/yama/ptrace_scope || value=0
 	scope=$value
-	filter=$(sed -n 's/^Seccomp:[^0-9]*//p' "$top/proc/self/status" 2>/dev/null) || filter=''
 	case $scope:$uid in
 	3:*) remedy='boot without kernel.yama.ptrace_scope=3 (/etc/sysctl.d): it cannot be lowered' ;;
 	[12]:0) remedy="kernel.yama.ptrace_scope=$scope: wants CAP_SYS_PTRACE: docker run --cap-add SYS_PTRACE" ;;
@@ -337,5 +345,18 @@ clock() {
 		row limited clock "$(date -u +%Y-%m-%d): behind the time of our own files: all that is shown is misdated" "date -u -s 'YYYY-MM-DD hh:mm:ss'"
 	else
 		row ok clock "$(date -u '+%Y-%m-%d %H:%M:%S') UTC; no deadline depends on it"
+	fi
+}
+
+supervisors() {
+	found=''
+	! has sv || found="$found runit"
+	! has s6-svc || found="$found s6"
+	[ ! -d /run/systemd/system ] || ! has systemctl || found="$found systemd"
+	! has rc-service || [ ! -e /run/openrc/softlevel ] || found="$found openrc"
+	if [ -n "$found" ]; then
+		row ok vigil-restart "can ask$found"
+	else
+		row limited vigil-restart 'no supervisor that it knows' 'vigil-restart -s respawn, where a loop starts the service; or -s /PROGRAM'
 	fi
 }

@@ -27,9 +27,10 @@ service() {
 sender() {
 	sender=''
 	for dir in /proc/[0-9]*; do
-		{ read -r comm <"$dir/comm"; } 2>/dev/null || continue
-		[ "$comm" = hbsend ] || continue
 		one=${dir#/proc/}
+		if ! tool_of "$one" || [ "$comm" != hbsend ]; then
+			continue
+		fi
 		names "$one" "$beat" >/dev/null || continue
 		process "$one" || continue
 		sender=$one sender_since=$started
@@ -60,8 +61,9 @@ names() {
 watcher() {
 	watcher=''
 	for dir in /proc/[0-9]*; do
-		{ read -r comm <"$dir/comm"; } 2>/dev/null || continue
-		[ "$comm" = hbwatch ] || continue
+		if ! tool_of "${dir#/proc/}" || [ "$comm" != hbwatch ]; then
+			continue
+		fi
 		told=$(names "${dir#/proc/}" "$beat" "$run/hb") || continue
 		watcher=${dir#/proc/}
 		[ -z "$events" ] || return 0

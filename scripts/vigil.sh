@@ -159,6 +159,12 @@ process() {
 	esac
 }
 
+# tool_of PID: its name into $comm; that of the tool if it was started as vigil TOOL.
+tool_of() {
+	{ read -r comm <"/proc/$1/comm"; } 2>/dev/null || return 1
+	[ "$comm" != vigil ] || comm=$(tr '\000' '\n' 2>/dev/null <"/proc/$1/cmdline" | sed -n 2p)
+}
+
 # owner FILE: its uid into $owner.
 owner() {
 	# shellcheck disable=SC2046 # fields

@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"vigil/pkg/gate"
+	"vigil/pkg/vmtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -180,6 +182,7 @@ func TestDrillTellsWhatFails(t *testing.T) {
 }
 
 func TestDrillRefuses(t *testing.T) {
+	vigil := vmtest.Helper(t, runtime.GOARCH, "../../../cmd/vigil")
 	underEveryShell(t, func(h *host) {
 		service := h.serve("-pidfile", h.in("svc.pid"))
 		refused := func(code int, want string, args ...string) {
@@ -201,6 +204,9 @@ func TestDrillRefuses(t *testing.T) {
 		refused(111, "names no process", "-p", "1", "svc", "stop")
 		refused(111, "names no process", "-p", h.in("none"), "svc", "stop")
 		refused(0, fmt.Sprintf("would stop pid %d until svc is dead", service.Process.Pid), "-n", "-y", "-f", "4", "svc")
+		h.write("vigil", string(vigil), 0o755)
+		watcher := h.background("run/events", h.in("vigil"), "hbwatch", "-hold", h.in("run/hold"), h.in("run/hb"))
+		refused(0, fmt.Sprintf("svc: pid %d, watched by hbwatch (pid %d): %s\n", service.Process.Pid, watcher.Process.Pid, h.in("run/events")), "-n", "svc")
 		h.terminal("n\n", 1, "nothing was done")
 		if got := h.do(nil, filepath.Join(h.tree, "dist/diagfifo"), "hold", "-dir", h.in("run/hold"), "svc", "1m", "gdb"); got.code != 0 {
 			h.Fatalf("hold: %+v", got)
