@@ -4,11 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"vigil/pkg/gate"
+	"vigil/pkg/vmtest"
 )
 
 // A finding is a line of vigil-doctor -t.
@@ -130,6 +132,7 @@ func TestDoctorEndsBySignals(t *testing.T) {
 func TestDoctorInNamespaces(t *testing.T) {
 	gate.Need(t, "root", "tmpfs", "setpriv", "ptrace")
 	t.Parallel()
+	deny := vmtest.Helper(t, runtime.GOARCH, "../../../cmd/corecap/testdata/deny")
 	for _, test := range []struct {
 		name, setup string
 		tools       string
@@ -149,6 +152,8 @@ func TestDoctorInNamespaces(t *testing.T) {
 			{"host", "/proc", "no", "not mounted", "mount -t proc"}}},
 		{"the /proc of others", `umount -l /proc`, "host", []finding{
 			{"host", "/proc", "no", "of another pid namespace", "unshare --mount-proc"}}},
+		{"no /dev/null", `mount -t tmpfs t /dev; "$@"; code=$?; [ ! -e /dev/null ] || echo it was made; exit $code`, "host", []finding{
+			{"host", "/dev/null", "no", "is no device", "mknod -m 666 /dev/null c 1 3"}}},
 		{"a pid namespace", ``, "host", []finding{
 			{"host", "processes", "limited", "pid namespace of its own", "--pid=host"},
 			{"host", "other users", "ok", "", ""}}},
@@ -158,6 +163,13 @@ func TestDoctorInNamespaces(t *testing.T) {
 			{"host", "run directory", "ok", "uid 65534", ""}}},
 		{"no capability", `set -- setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$@"`, "host", []finding{
 			{"host", "other users", "limited", "without CAP_SYS_PTRACE", "SYS_PTRACE"}}},
+		{"seccomp", `set -- "$TMPDIR/deny" "$@"`, "diagfifo corecap host scripts", []finding{
+			{"host", "seccomp", "ok", "a filter is in force", ""},
+			{"diagfifo", "a dump", "ok", "", ""},
+			{"diagfifo", "stacks", "no", "forbids ptrace", "--cap-add SYS_PTRACE --security-opt seccomp=unconfined"},
+			{"corecap", "a live process", "no", "forbids ptrace", "seccomp=unconfined"},
+			{"corecap", "run", "no", "is not saved: ", "seccomp=unconfined"},
+			{"scripts", "vigil-incident", "limited", "stacks.txt none: corecap", ""}}},
 		{"not ours", `chown 65533 "$VIGIL_DIR"`, "host", []finding{
 			{"host", "run directory", "no", "not ours", "chown 0 "}}},
 	} {
@@ -165,6 +177,7 @@ func TestDoctorInNamespaces(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, []string{"/bin/sh"})
 			h.open()
+			h.write("tmp/deny", string(deny), 0o755)
 			argv := append([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "/bin/sh", "-c",
 				test.setup + "\nexec \"$@\"", "sh"}, h.argv("vigil-doctor", append([]string{"-t"}, strings.Fields(test.tools)...)...)...)
 			got := h.do(nil, argv...)
