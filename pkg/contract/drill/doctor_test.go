@@ -82,6 +82,11 @@ func (h *host) table() {
 	if got := h.do(nil, h.argv("vigil-doctor", "-q", "hbsend", "diagfifo")...); got != (result{}) {
 		h.Errorf("-q: %+v", got)
 	}
+	// Who collects the crashes of the machine is not sent one.
+	h.furnish(h.in("collected"), with(plain, file(pattern, "|/opt/collector %p\n")))
+	h.has(h.do([]string{"VIGIL_ROOT=" + h.in("collected")}, h.argv("vigil-doctor", "-t", "corecap")...), []finding{
+		{"corecap", "run", "-", "not tried: a crash would go to |/opt/collector", ""},
+		{"corecap", "crashes", "limited", "go to /opt/collector", ""}})
 	if got := h.do(nil, h.argv("vigil-doctor", "hbsnd")...); got.code != 100 || got.stdout != "" || !strings.Contains(got.stderr, "unknown tool: hbsnd") {
 		h.Errorf("unknown tool: %+v", got)
 	}
