@@ -54,7 +54,8 @@ func Root() string {
 	return filepath.Clean(dir)
 }
 
-var copied = sync.OnceValues(func() (string, error) {
+// Copy is Built for those who have no test at hand.
+var Copy = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(scratch, "tree")
 	if err := Clone(Root(), dir); err != nil {
 		return "", err
@@ -66,7 +67,7 @@ var copied = sync.OnceValues(func() (string, error) {
 // not build. The copy is shared: nobody changes it.
 func Built(t testing.TB) string {
 	t.Helper()
-	dir, err := copied()
+	dir, err := Copy()
 	if err != nil {
 		t.Fatal(err)
 	}
