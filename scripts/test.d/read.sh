@@ -54,7 +54,7 @@ step_shell() {
 
 step_man() {
 	bad=0
-	pages=$(find cmd scripts -name '*.[1-8]')
+	pages=$(find cmd scripts docs -name '*.[1-8]')
 	# shellcheck disable=SC2086
 	! want mandoc || silent 60 mandoc -T lint -W warning $pages </dev/null || bad=1
 	return "$bad"

@@ -188,6 +188,22 @@ var stage = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(built, "stage")
+	// The five in one, besides: no installation has both forms.
+	if err := tree.Build(built, nil, "-1", "-o", filepath.Join(built, "one")); err != nil {
+		return "", err
+	}
+	one, err := os.ReadFile(filepath.Join(built, "one/vigil"))
+	if err != nil {
+		return "", err
+	}
+	for _, bin := range []string{"dist", "stage/usr/local/bin"} {
+		if err := os.MkdirAll(filepath.Join(built, bin), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(built, bin, "vigil"), one, 0o755); err != nil {
+			return "", err
+		}
+	}
 	install := exec.Command(filepath.Join(built, "scripts/install"))
 	install.Env = append(os.Environ(), "DESTDIR="+dir, "PREFIX=/usr/local")
 	if output, err := install.CombinedOutput(); err != nil {
