@@ -49,12 +49,12 @@ ls /root/.vigil/core/*.core
 ### $ corecap prune -keep 3 -keep-bytes 2G /var/lib/vigil/core
 mkdir /var/lib/vigil/core
 numbered 4242 sleep 100000
-for n in 1 2 3 4; do
+for _ in 1 2 3 4; do
 	corecap -spool /var/lib/vigil/core 4242
 done
 corecap -o - 4242 | gzip >svc.core.gz
 example
-[ "$(grep -c . /var/lib/vigil/core/*.json | wc -l)" -eq 3 ] || fail "$(ls /var/lib/vigil/core)"
+[ "$(find /var/lib/vigil/core -name "*.json" | wc -l)" -eq 3 ] || fail "$(ls /var/lib/vigil/core)"
 has /t/out '^TID 4242'
 
 ### vm $ mkdir -p /var/lib/vigil/core

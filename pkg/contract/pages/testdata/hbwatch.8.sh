@@ -1,5 +1,6 @@
 #!/bin/sh
 # The examples of hbwatch(8).
+# shellcheck disable=SC2154 # what prelude.sh sets
 
 ### $ hbwatch -hold /run/vigil/hold -on-change /etc/vigil/on-change /run/vigil/hb
 program /etc/vigil/on-change <<'END_OF_PROGRAM'

@@ -2,6 +2,7 @@
 # What the sections of the other files may use. They run with sh -eu, as root, in
 # a machine of their own: see doc.go. The example's text is /t/example; what it
 # says comes into /t/out and /t/err.
+# shellcheck disable=SC2034 # what sections use
 
 # fail TEXT: the page is wrong, or the section.
 fail() {

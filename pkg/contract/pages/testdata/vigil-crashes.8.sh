@@ -3,7 +3,7 @@
 
 ### $ vigil-crashes
 mkdir /var/lib/vigil/core
-for n in 1 2; do
+for _ in 1 2; do
 	code=0
 	# shellcheck disable=SC2016 # for the shell that is to crash
 	corecap run -spool /var/lib/vigil/core -- sh -c 'kill -SEGV $$' || code=$?

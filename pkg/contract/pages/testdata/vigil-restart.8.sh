@@ -41,7 +41,7 @@ mkdir -p /run/systemd/system
 service web
 sender web
 script /etc/vigil/on-change
-for n in 1 2 3; do
+for _ in 1 2 3; do
 	env VIGIL_DIR=/run/vigil HB_ID=web HB_FROM=suspect HB_TO=dead HB_PID="$(cat /run/web.pid)" HB_AGE_MS=6000 \
 		HB_FILE=/run/vigil/hb/web.hb HB_REASON=timeout /etc/vigil/on-change || code=$?
 done

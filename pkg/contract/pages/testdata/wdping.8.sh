@@ -1,5 +1,6 @@
 #!/bin/sh
 # The examples of wdping(8).
+# shellcheck disable=SC2154 # what prelude.sh sets
 
 ### $ timeout 1h wdping -dry-run -fresh /run/vigil/hb/svc-A.hb=30s >events
 sender svc-A
