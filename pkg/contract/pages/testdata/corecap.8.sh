@@ -44,7 +44,7 @@ program /usr/local/bin/svc <<'END_OF_PROGRAM'
 kill -SEGV $$
 END_OF_PROGRAM
 example 139
-ls /root/.vigil/core/*.core
+ls "$HOME"/.vigil/core/*.core
 
 ### $ corecap prune -keep 3 -keep-bytes 2G /var/lib/vigil/core
 mkdir /var/lib/vigil/core
