@@ -315,3 +315,11 @@ func TestComm(t *testing.T) {
 		t.Errorf("no such thread: %v", err)
 	}
 }
+
+// On mips there are 128 signals.
+func TestStatusOf128Signals(t *testing.T) {
+	s, err := ParseStatus([]byte("State:\tS (sleeping)\nSigIgn:\t80000000000000000000000000001000\nSigCgt:\t00000000000000004000000000004002\n"))
+	if err != nil || s.SigIgn != 0x1000 || s.SigCgt != 0x4000000000004002 {
+		t.Errorf("%#x %#x %v", s.SigIgn, s.SigCgt, err)
+	}
+}

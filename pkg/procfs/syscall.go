@@ -25,16 +25,16 @@ func SyscallName(nr int64) string {
 }
 
 // Word is what a thread does, in one word: the name of the system call it waits
-// in, "running", or "none" when it waits for something else: a page, a tracer. Of
-// a program of 32 bits it is the number, which counts by another table; what
-// tells is that its stack lies below 4 GiB.
+// in, "running", or "none" when it waits for something else: a page, a tracer. On a
+// machine of 64 bits, of a program of 32 it is the number, which counts by another
+// table; what tells is that its stack lies below 4 GiB.
 func (s Syscall) Word() string {
 	switch {
 	case s.Running:
 		return "running"
 	case s.Nr < 0:
 		return "none"
-	case s.SP>>32 == 0:
+	case strconv.IntSize == 64 && s.SP>>32 == 0:
 		return strconv.FormatInt(s.Nr, 10)
 	}
 	return SyscallName(s.Nr)
