@@ -7,6 +7,8 @@ size() {
 	for t in hbsend hbwatch wdping diagfifo corecap; do
 		printf '%-10s %9d bytes\n' "$t" "$(wc -c <"$bin/$t")"
 	done
+	VERSION=bench "$root/scripts/build" -1 -o "$dir/one" >/dev/null
+	printf '%-10s %9d bytes, all five in one\n' vigil "$(wc -c <"$dir/one/vigil")"
 	mkdir "$dir/hb" "$dir/ctl"
 	start "$bin/hbsend" -interval 1s "$dir/hb/a.hb"
 	idle="hbsend:$started"
