@@ -31,7 +31,7 @@ plant() {
 }
 
 # volume DIR: its file system's type into $kind, options into $flags, what is
-# free into $free, in MiB.
+# free into $free, in MiB, and both as words into $space.
 volume() {
 	set -- "$1" "$(df -Pk -- "$1" 2>/dev/null | awk 'NR == 2 { print $6 }')"
 	kind='' flags=''
@@ -39,9 +39,10 @@ volume() {
 	while read -r _ point type options _; do
 		[ "$point" != "$2" ] || kind=$type flags=$options
 	done 2>/dev/null <"$top/proc/mounts" || :
-	: "${kind:=a file system}"
-	free=$(free_mb "$1" 2>/dev/null) || :
-	is_number "${free:-}" || free='?'
+	: "${kind:=an unknown file system}"
+	free=$(free_mb "$1" 2>/dev/null) || free=''
+	is_number "$free" || free=''
+	space="$kind${free:+, $free MiB free}"
 }
 
 # directory WHAT DIR COMMAND VARIABLE: can we write there, and nobody else? Where
@@ -72,7 +73,7 @@ directory() {
 	# shellcheck disable=SC2046 # fields
 	set -- "$@" $(ls -ldn -- "$near/." 2>/dev/null) - - -
 	mode=$5 owned=$7
-	told="$2: $kind, $free MiB free, $mode, uid $owned"
+	told="$2: $space, $mode, uid $owned"
 	case $mode in
 	d????w* | d???????w*) [ "$near" != "$2" ] || mode=shared ;;
 	esac
@@ -81,7 +82,7 @@ directory() {
 	elif [ "$owned" != 0 ] && [ "$owned" != "$uid" ] && [ "$near" = "$2" ]; then
 		row no "$1" "$told: not ours, so nothing in it is trusted" "chown $uid $2"
 	elif [ "$near" != "$2" ]; then
-		row ok "$1" "$2: is made when it is needed; $kind, $free MiB free"
+		row ok "$1" "$2: is made when it is needed; $space"
 	else
 		row ok "$1" "$told"
 	fi

@@ -101,7 +101,7 @@ look() {
 		[ "$size" -ge "$offset" ] || offset=0
 		[ "$size" -gt "$offset" ] || return 0
 		new=$(tail -c +$((offset + 1)) -- "$events" | head -c $((size - offset)) |
-			sed -n '/"event":"transition","id":"'"$id"'",/s/.*"to":"\([a-z]*\)".*/\1/p')
+			grep -F "\"event\":\"transition\",\"id\":\"$id\"," | sed -n 's/.*"to":"\([a-z]*\)".*/\1/p')
 		offset=$size
 	else
 		own_look
@@ -118,10 +118,11 @@ look() {
 	done
 }
 
-# own_look: the state of SVC by a look of our own into $value.
+# own_look: the state of SVC by a look of our own into $value. It needs no file:
+# the disk may be full.
 own_look() {
-	bounded 10 hbwatch -q -once -json -hold "$run/hold" "$beat" >"$tmp/look" 2>/dev/null || :
-	member state "$tmp/look" || value=unknown
+	value=$(timeout -k 1 10 hbwatch -q -once -json -hold "$run/hold" "$beat" 2>/dev/null | sed -n 's/.*"state":"\([a-z]*\)".*/\1/p')
+	: "${value:=unknown}"
 }
 
 # add WHAT: into $story, with the seconds since the fault.
@@ -173,7 +174,6 @@ guard() {
 			nap
 		done
 		undo
-		rm -rf -- "$tmp"
 	} </dev/null >/dev/null 2>&1 &
 	guard=$!
 }
