@@ -44,6 +44,7 @@ var needs = []need{
 	{"elfutils", once(command("eu-stack", "--version"))},
 	{"python3", once(command("python3", "--version"))},
 	{"binutils", once(command("readelf", "--version"))},
+	{"zsh", once(command("zsh", "--version"))},
 	{"shellcheck", once(command("shellcheck", "--version"))},
 	{"shfmt", once(command("shfmt", "--version"))},
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},

@@ -35,6 +35,7 @@ shfmt
 strace
 systemctl systemd
 xz xz-utils
+zsh
 END
 }
 

@@ -65,7 +65,7 @@ func (o *options) flags(env *cli.Env) *flag.FlagSet {
 	fs.StringVar(&o.Key, "key", "", "take only records signed with the key in this `file`, or with ID.key in this directory")
 	fs.BoolVar(&o.Bare, "bare", false, "any file is a heartbeat that beats when somebody touches it; its id is its name")
 	fs.BoolVar(&o.Once, "once", false, "look once, print a table and leave with the worst state's code")
-	fs.Func("fail-on", "with -once, leave with 1 if the worst is this `state` or a worse one, suspect or dead, else with 0", func(s string) error {
+	fs.Func("fail-on", "with -once, leave with 1 if the worst is this `state` or a worse one, else with 0: suspect or dead", func(s string) error {
 		for _, state := range []watch.State{watch.Suspect, watch.Dead} {
 			if s == state.String() {
 				o.failOn = &state
