@@ -146,7 +146,9 @@ func TestInstall(t *testing.T) {
 			t.Errorf("man8/%s.8: mode %v", tool, mode)
 		}
 	}
-	for _, name := range []string{"share/man/man5/heartbeat.5", "share/man/man5/hold.5", "share/man/man7/vigil.7", "share/vigil/vigil.sh", "share/vigil/vigil.gdb", "share/doc/vigil/README.md", "share/doc/vigil/docs/debugging.md",
+	for _, name := range []string{"share/man/man5/heartbeat.5", "share/man/man5/hold.5", "share/man/man7/vigil.7",
+		"share/bash-completion/completions/hbsend", "share/bash-completion/completions/vigil-debug", "share/zsh/site-functions/_vigil",
+		"share/vigil/vigil.sh", "share/vigil/vigil.gdb", "share/doc/vigil/README.md", "share/doc/vigil/docs/debugging.md",
 		"share/doc/vigil/docs/alerts.yml", "share/doc/vigil/scripts/examples/selfdump.c", "share/doc/vigil/scripts/examples/service/main.go"} {
 		if mode := found["opt/vigil/"+name]; mode != 0o644 {
 			t.Errorf("%s: mode %v", name, mode)
