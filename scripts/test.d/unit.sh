@@ -35,16 +35,16 @@ digest() {
 	'
 }
 
-# skipped lists from the output of go test -v what was skipped, and why: the
-# last thing that the test said.
+# skipped STEP FILE: what was skipped by the output of go test -v in FILE, and
+# why: the last thing that the test said.
 skipped() {
-	awk '
+	awk -v step="$1" '
 	/^=== / { name = $3; next }
-	/^ *--- SKIP: / { printf "unit: %s: %s\n", $3, why[$3]; next }
+	/^ *--- SKIP: / { printf "%s: %s: %s\n", step, $3, why[$3]; next }
 	/^ *--- / { next }
 	/^(ok  |FAIL|\?   )\t/ { split("", why) }
 	name != "" { sub(/^ +([^ ]+\.go:[0-9]+: )?/, ""); why[name] = $0 }
-	' "$1"
+	' "$2"
 }
 
 # leftovers names the files and the processes that the tests did not clear
@@ -75,8 +75,9 @@ step_unit() {
 		>"$tmp/pipe" 2>"$tmp/err" || bad=1
 	wait "$reader" || bad=1
 	grep -v '^go: downloading ' "$tmp/err" || :
-	passed=$(grep -c '^ *--- PASS: ' "$tmp/unit") || bad=1
-	skipped "$tmp/unit" >>"$tmp/skips"
+	count=$(grep -c '^ *--- PASS: ' "$tmp/unit") || bad=1
+	passed=$((passed + count))
+	skipped unit "$tmp/unit" >>"$tmp/skips"
 	left=$(leftovers)
 	if [ -n "$left" ]; then
 		printf 'left behind by the tests:\n%s\n' "$left"
