@@ -325,3 +325,18 @@ func TestRunTraces(t *testing.T) {
 		}
 	}
 }
+
+// TestRunLeavesPages: that our own pages stay small is nothing to inherit.
+func TestRunLeavesPages(t *testing.T) {
+	r := running(t, nil, "grep", "THP_enabled", "/proc/self/status")
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := r.end(t); status != 0 || !strings.Contains(string(here), "\n"+r.stdout.String()) {
+		t.Errorf("status %#x, the program has %q, and here it is another: %s", status, &r.stdout, &r.stderr)
+	}
+}

@@ -51,6 +51,7 @@ type Tool struct {
 	Synopsis string
 	Summary  string
 	Exits    []Exit
+	Starts   bool // starts somebody's program, which would inherit the size of its pages
 }
 
 // Env is what a command may touch of the process around it.
@@ -73,6 +74,9 @@ func Main(t Tool, run func(env *Env, args []string) int) {
 	// Go collects at 4 MB of garbage at the earliest, which is more than these
 	// programs shall occupy; a quarter of that costs next to nothing here.
 	debug.SetGCPercent(25)
+	if !t.Starts {
+		smallPages()
+	}
 	// Notify, not Ignore: an ignored signal would be inherited by every hook.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	end := make(chan os.Signal, 1)
