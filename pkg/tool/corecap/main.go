@@ -24,6 +24,7 @@ var tool = cli.Tool{
 		{Code: cli.ExitUsage, Meaning: "wrong usage"},
 		{Code: cli.ExitSystem, Meaning: "no core: no such process, it must not be captured, or the output failed"},
 	},
+	Starts: true, // corecap run
 }
 
 // Main is the program.

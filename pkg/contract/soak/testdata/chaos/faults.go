@@ -268,8 +268,11 @@ func (w *world) mass(f fault) {
 
 // ask sends commands to the diagfifos, by what a shell has: an echo into a FIFO.
 func (w *world) ask(r *rand.Rand) {
-	for n := 0; w.on(); n++ {
+	for n := 0; ; n++ {
 		time.Sleep(3 * time.Second)
+		if !w.on() {
+			return
+		}
 		s := w.asked[r.IntN(len(w.asked))]
 		verb := pick(r, "ping", "status", "threads", "dump", "dump level=light")
 		id := fmt.Sprintf("q%d", n)

@@ -61,7 +61,7 @@ func work(file string) {
 // crash, and are asked, goes by their number.
 func people(n int) (all []*service) {
 	for i := range n {
-		s := &service{id: fmt.Sprintf("svc-%03d", i), number: i, works: i%5 == 3, minds: i%3 == 0, crashes: i%25 == 4, asked: i%25 == 8}
+		s := &service{id: fmt.Sprintf("svc-%03d", i), number: i, works: i%5 == 3, minds: i%8 == 0, crashes: i%25 == 4, asked: i%25 == 8}
 		switch i % 4 {
 		case 0, 1:
 			s.least, s.most = asked, asked
@@ -85,7 +85,7 @@ func (w *world) begin() {
 	check(err)
 	for _, s := range w.services {
 		w.truth.put("service", "id", s.id, "least_ms", s.least.Milliseconds(), "most_ms", s.most.Milliseconds(), "works", s.works,
-			"interval_ms", interval.Milliseconds(), "patience_ms", patience.Milliseconds(), "evidence", s.number%5 == 0)
+			"interval_ms", interval.Milliseconds(), "patience_ms", patience.Milliseconds(), "evidence", s.number%10 == 0)
 		if s.crashes {
 			check(os.WriteFile("/run/bin/"+s.id, text, 0o755))
 		}
@@ -103,14 +103,15 @@ func (w *world) begin() {
 // end ends what can be ended, in the order in which a host would, and looks at
 // what is left. The watchers stay, for the last act.
 func (w *world) end() {
-	for _, s := range w.services {
-		s.body.end(w, syscall.SIGTERM)
-	}
 	for _, s := range w.asked {
+		w.truth.put("out", "tool", "diagfifo", "id", s.id, "how", "end diagfifo")
 		s.diag.end(w, syscall.SIGTERM)
 	}
 	for _, s := range w.services {
 		s.sender.end(w, syscall.SIGTERM)
+	}
+	for _, s := range w.services {
+		s.body.end(w, syscall.SIGTERM)
 	}
 	time.Sleep(15 * time.Second)
 	w.inventory()

@@ -81,7 +81,7 @@ func plan(r *rand.Rand, services []*service, length time.Duration) []fault {
 		add(fault{at: at, long: between(time.Second, 8*time.Second), what: pick(r, "kill diagfifo", "pause diagfifo"), who: -1})
 	}
 	for who, s := range services {
-		for at := between(calmUntil, calmUntil+2*slotLong); at < length-calmAfter; {
+		for at := between(calmUntil, calmUntil+3*slotLong); at < length-calmAfter; {
 			f := fault{at: at, what: draw(r, s), who: who}
 			f.long = between(25*time.Second, 45*time.Second)
 			if s.most > 30*time.Second {
@@ -94,7 +94,7 @@ func plan(r *rand.Rand, services []*service, length time.Duration) []fault {
 			if free && f.at+f.long < length-calmAfter {
 				add(f)
 			}
-			at += f.long + between(40*time.Second, 140*time.Second)
+			at += f.long + between(60*time.Second, 220*time.Second)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b fault) int { return int(a.at - b.at) })

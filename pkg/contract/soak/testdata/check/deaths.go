@@ -107,7 +107,7 @@ func (h *history) deaths() {
 	h.figure("false deaths", "%d", needless)
 	h.figure("returns told", "%d", back)
 	if len(after) > 0 {
-		h.figure("after the deadline, ms", "median %d, latest %d", after[len(after)/2], after[len(after)-1])
+		h.figure("told, ms from the deadline", "median %d, latest %d", after[len(after)/2], after[len(after)-1])
 	}
 }
 

@@ -150,13 +150,10 @@ func whole(s *subject, l *line, from, to int64) string {
 		if silence.pid == 0 || !silence.meets(from-s.Interval, to) || meets(s.downs, from-s.Interval, to+hookLimit) {
 			continue
 		}
-		for _, name := range []string{"dump.json", "stacks.txt"} {
+		for _, name := range []string{"dump.json", "stacks.txt", "core"} {
 			if l.Files[name] == 0 {
 				return fmt.Sprintf("%s has no %s: %q", l.Name, name, l.Summary)
 			}
-		}
-		if strings.HasSuffix(s.ID, "0") && l.Files["core"] == 0 {
-			return fmt.Sprintf("%s has no core: %q", l.Name, l.Summary)
 		}
 		if pid := fmt.Sprintf(`"process.pid":%d,`, silence.pid); !strings.Contains(l.Dump, pid) {
 			return fmt.Sprintf("%s: the dump is of another process than %d: %.200s", l.Name, silence.pid, l.Dump)
