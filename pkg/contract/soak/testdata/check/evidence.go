@@ -45,7 +45,8 @@ func (h *history) tools() {
 	}
 	for _, l := range h.left {
 		base := l.Name[strings.LastIndexByte(l.Name, '/')+1:]
-		if strings.HasPrefix(base, ".") && base != ".hold.lock" || strings.HasSuffix(base, ".tmp") || strings.HasSuffix(base, ".new") {
+		lock := base == ".hold.lock" || base == ".afterwards"
+		if strings.HasPrefix(base, ".") && !lock || strings.HasSuffix(base, ".tmp") || strings.HasSuffix(base, ".new") {
 			h.find("left behind", "file %s, %d bytes", l.Name, l.Bytes)
 		}
 	}

@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	warm   = 3  // samples that come before a process is warmed up
-	enough = 12 // samples of one process that show growth
-	growKB = 768
+	warm   = 3    // samples that come before a process is warmed up
+	enough = 12   // samples of one process that show growth
+	growKB = 1536 // a collection begins at 1 MB of garbage, which takes a quiet program minutes
 )
 
-// growth compares the first third of the samples of each process with the last,
-// by their smallest: what is needed for a moment is no growth.
+// growth compares the most of the first third of the samples of each process with
+// the least of the last: what is needed for a moment is no growth.
 func (h *history) growth() {
 	judged := 0
 	kb, fds := map[string]int{}, map[string]int{}
@@ -52,17 +52,14 @@ func (h *history) growth() {
 	}
 }
 
-// thirds gives the smallest of the first and of the last third.
+// thirds gives the most of the first third and the least of the last.
 func thirds(all []line, value func(line) int64) (first, last int64) {
-	low := func(part []line) int64 {
-		m := value(part[0])
-		for _, l := range part {
-			m = min(m, value(l))
-		}
-		return m
-	}
 	n := len(all) / 3
-	return low(all[:n]), low(all[len(all)-n:])
+	first, last = value(all[0]), value(all[len(all)-1])
+	for i := range n {
+		first, last = max(first, value(all[i])), min(last, value(all[len(all)-1-i]))
+	}
+	return first, last
 }
 
 // bounds are the most files that a directory may have; a service, or a server,
@@ -105,8 +102,9 @@ func (h *history) directory(dir string, all []line) {
 	if limit := h.bound(dir); most > limit {
 		h.find("growth", "%s: %d files, want at most %d", dir, most, limit)
 	}
-	// What a run directory holds does not depend on how long it runs.
-	if strings.HasPrefix(dir, run) && len(all) >= warm+enough {
+	// What a run directory holds does not depend on how long it runs; but a hold
+	// that was forgotten lies there until the next on that id.
+	if strings.HasPrefix(dir, run) && dir != run+"/hold" && len(all) >= warm+enough {
 		if a, b := thirds(all[warm:], func(l line) int64 { return int64(l.Count) }); b > a+a/4+4 {
 			h.find("growth", "%s: from %d to %d files", dir, a, b)
 		}
