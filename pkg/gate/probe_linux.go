@@ -50,7 +50,7 @@ func ptrace() error {
 
 // foreign asks for what runs programs of other machines, as far as tests use it.
 func foreign() error {
-	return errors.Join(command("qemu-aarch64", "--version")(), command("qemu-s390x", "--version")())
+	return errors.Join(command("qemu-aarch64", "--version")(), command("qemu-mips", "--version")())
 }
 
 // packager asks whether the module that makes packages can be had.

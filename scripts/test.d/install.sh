@@ -21,7 +21,7 @@ nginx
 openrc
 promtool prometheus
 python3
-qemu-s390x qemu-user
+qemu-mips qemu-user
 qemu-system-aarch64 qemu-system-arm
 qemu-system-x86_64 qemu-system-x86
 readelf binutils

@@ -19,7 +19,7 @@ const epoch = "1700000000"
 func TestMain(m *testing.M) { tree.Main(m) }
 
 // made is what scripts/release has made, and said.
-var made = sync.OnceValues(func() (string, error) { return produce("-cn", "amd64", "s390x") })
+var made = sync.OnceValues(func() (string, error) { return produce("-cn", "amd64", "mips") })
 
 var said string
 

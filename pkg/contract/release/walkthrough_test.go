@@ -21,8 +21,8 @@ var masks = []struct {
 	{"", regexp.MustCompile(`(\d+(\.\d+)?(ms|s\b|m\b)?)+`), "N"},
 	{"", regexp.MustCompile(`[ \t]+`), " "},
 	{"hbsend -version", regexp.MustCompile(`^hbsend .*`), "hbsend VERSION"},
-	// What works depends on the host, that it is looked at does not.
-	{"vigil-doctor", regexp.MustCompile(`^(ok|no|exit) .*| (ok|limited|no|-)( .*|$)|^ ->.*`), ""},
+	// What works, and what there is to look at, depends on the host.
+	{"vigil-doctor", regexp.MustCompile(`^ ->.*|^exit .*|^(\w+) .*`), "$1"},
 	{"diagfifo send", regexp.MustCompile(`^N .*`), "N"},
 	{"vigil-drill", regexp.MustCompile(` (N|-) ok .*`), " ok"},
 	{"head -n 3", regexp.MustCompile(`, state .*`), ""},
@@ -30,7 +30,8 @@ var masks = []struct {
 	{"corecap run", regexp.MustCompile(` \(core dumped\)`), ""},
 }
 
-// normal gives a transcript without what is another one each time.
+// normal gives a transcript without what is another one each time, and lines that
+// are then alike only once.
 func normal(text string) string {
 	var out []string
 	command := ""
@@ -44,7 +45,7 @@ func normal(text string) string {
 				line = m.pattern.ReplaceAllString(line, m.instead)
 			}
 		}
-		if line = strings.TrimSpace(line); line != "" {
+		if line = strings.TrimSpace(line); line != "" && (len(out) == 0 || line != out[len(out)-1]) {
 			out = append(out, line)
 		}
 	}
