@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,10 @@ type Process struct {
 // not the first of its process is refused. The caller closes it. It needs no
 // rights over the target.
 func OpenProcess(pid int) (*Process, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK) // that is how Go waits for it
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.PidfdOpen(pid, 0) // before 5.10, or not a process
+	}
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 		fd = -1
@@ -75,6 +79,34 @@ func AdoptProcess(pid, fd int) (*Process, error) {
 	}
 	p.StartTime = st.StartTime
 	return p, nil
+}
+
+// Wait returns when the process has ended. It costs no thread; where there is no
+// pidfd, or none that can be waited for, it looks once a second. Close must not come
+// before it has returned; see Waiter.
+func (p *Process) Wait() { p.Waiter()() }
+
+// Waiter returns what waits for the end of the process, once, on a descriptor of
+// its own: p may be closed meanwhile.
+func (p *Process) Waiter() (wait func()) {
+	w := Process{PID: p.PID, StartTime: p.StartTime, fd: -1}
+	if p.fd >= 0 {
+		if fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			w.fd = fd
+		}
+	}
+	return func() {
+		if w.fd >= 0 {
+			f := os.NewFile(uintptr(w.fd), "pidfd")
+			defer f.Close()
+			if conn, err := f.SyscallConn(); err == nil {
+				_ = conn.Read(func(uintptr) bool { return w.Exited() })
+			}
+		}
+		for !w.Exited() {
+			time.Sleep(time.Second)
+		}
+	}
 }
 
 // Exited says whether the process has ended, reaped by its parent or not.

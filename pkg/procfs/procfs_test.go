@@ -214,6 +214,8 @@ func TestProcess(t *testing.T) {
 			t.Fatal("its end goes unnoticed")
 		}
 	}
+	p.Wait()
+	old.Wait()
 	// A zombie: still there, with nothing to read.
 	if exe, err := Exe(p.PID); exe != "" || err != nil {
 		t.Errorf("exe of a zombie: %q, %v", exe, err)

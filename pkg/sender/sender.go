@@ -82,10 +82,11 @@ func (s *Sender) Run(done <-chan struct{}) error {
 	if s.Relay != nil {
 		return s.relay(done)
 	}
+	s.Subject.attend(done)
 	now := s.Clock.Now()
 	due := now
 	for sent := 0; ; {
-		late := now - due
+		late := max(now-due, 0)
 		life := s.look(now)
 		if s.Inspector != nil {
 			life = s.inspect(now, life, done)
@@ -255,10 +256,10 @@ func (s *Sender) sleep(due time.Duration, done <-chan struct{}) (now time.Durati
 			return now, false
 		default:
 		}
-		if now >= due {
+		if now >= due || s.Subject.news() {
 			return now, true
 		}
-		s.Clock.Sleep(s.nap(now, due-now), done)
+		s.Clock.Sleep(s.nap(now, due-now), s.Subject.disturb(done))
 	}
 }
 

@@ -32,6 +32,9 @@ type Subject struct {
 	named   procfs.Pidfile // that led to proc
 	parting bool           // ended, and the beat that says so is not written yet
 	said    string
+
+	ended chan struct{} // closed when a fixed process has ended
+	stir  chan struct{} // and when Run has to end
 }
 
 // ByPID is the process that bears pid now; it never becomes another one.
@@ -51,6 +54,49 @@ func (s *Subject) open(pid int) error {
 	}
 	s.proc, s.pid, s.what = proc, pid, fmt.Sprintf("pid %d", pid)
 	return nil
+}
+
+// attend sees to it that the end of a fixed process does not wait for the next beat
+// to be told.
+func (s *Subject) attend(done <-chan struct{}) {
+	if s == nil || s.pidfile != "" || s.proc == nil {
+		return
+	}
+	proc, ended, stir := s.proc, make(chan struct{}), make(chan struct{})
+	s.ended, s.stir = ended, stir
+	waits := proc.Waiter()
+	go func() {
+		waits()
+		close(ended)
+	}()
+	go func() {
+		defer close(stir)
+		select {
+		case <-done:
+		case <-ended:
+		}
+	}()
+}
+
+// news tells that the process has ended, until somebody has looked.
+func (s *Subject) news() bool {
+	if s == nil || s.ended == nil || s.parting {
+		return false
+	}
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// disturb is closed when it is no time to sleep any more.
+func (s *Subject) disturb(done <-chan struct{}) <-chan struct{} {
+	if s == nil || s.stir == nil || s.parting {
+		return done
+	}
+	return s.stir
 }
 
 func (s *Subject) close() {

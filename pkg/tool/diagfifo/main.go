@@ -8,7 +8,7 @@ var tool = cli.Tool{
 	Synopsis: "diagfifo [flags] DIR | diagfifo send|dump|sample|hold|renew|release [flags] ...",
 	Summary:  "Reads commands from DIR/ctl and DIR/ctl.admin and explains a running process, without stopping it.",
 	Exits: []cli.Exit{
-		{Code: cli.ExitOK, Meaning: "told to end, by SIGTERM or by the verb quit"},
+		{Code: cli.ExitOK, Meaning: "told to end, by SIGTERM or by the verb quit, or by -leave"},
 		{Code: cli.ExitUsage, Meaning: "wrong usage"},
 		{Code: cli.ExitSystem, Meaning: "the directory was refused or is served already, or there is no such process"},
 	},

@@ -17,6 +17,7 @@ import (
 	"vigil/pkg/fmt"
 	"vigil/pkg/heartbeat"
 	"vigil/pkg/operate"
+	"vigil/pkg/procfs"
 )
 
 // options are the flags of a server as given.
@@ -34,6 +35,7 @@ type options struct {
 	signals string
 	corecap string
 	cores   string
+	leave   bool
 	ready   *cli.Ready
 	present map[string]bool
 }
@@ -55,6 +57,7 @@ func (o *options) add(env *cli.Env, fs *flag.FlagSet) {
 	fs.StringVar(&o.signals, "signals", "", "serve signal, for the signals `NAME,...` if the target catches them")
 	fs.StringVar(&o.cores, "cores", "", "serve core, which puts cores in `DIR`")
 	fs.StringVar(&o.corecap, "corecap", "", "the `PATH` of corecap (default beside diagfifo, if it is there)")
+	fs.BoolVar(&o.leave, "leave", false, "with -pid: leave when that process has ended")
 	fs.IntVar(&o.rate, "rate", 20, "take `N` commands a second from each FIFO, twice as many at once; 0 for no limit")
 	o.ready = env.ReadyFlag(fs)
 }
@@ -75,13 +78,17 @@ func serve(env *cli.Env, args []string) int {
 	if err != nil {
 		return env.Fail(err)
 	}
+	done, err := o.end(env.Done)
+	if err != nil {
+		return env.Fail(err)
+	}
 	server, err := control.Listen(config)
 	if err == nil {
 		stop := onSignals(server)
 		if err = o.ready.Signal(); err != nil {
 			_ = server.Close()
 		} else {
-			err = server.Serve(env.Done)
+			err = server.Serve(done)
 		}
 		stop()
 	}
@@ -89,6 +96,31 @@ func serve(env *cli.Env, args []string) int {
 		return env.Fail(err)
 	}
 	return cli.ExitOK
+}
+
+// end is closed when the server has to end: told is, or the process has ended that
+// it was to stay for.
+func (o *options) end(told <-chan struct{}) (<-chan struct{}, error) {
+	if !o.leave {
+		return told, nil
+	}
+	p, err := procfs.OpenProcess(o.target.pid)
+	if err != nil {
+		return nil, err
+	}
+	gone, end := make(chan struct{}), make(chan struct{})
+	go func() {
+		p.Wait()
+		close(gone)
+	}()
+	go func() {
+		defer close(end)
+		select {
+		case <-told:
+		case <-gone:
+		}
+	}()
+	return end, nil
 }
 
 // onSignals takes a dump at SIGUSR1 and SIGUSR2, as often as they come but one
@@ -160,6 +192,8 @@ func (o *options) check() error {
 		return cli.Usagef("-keep: wants -out")
 	case o.present["max-bytes"] && o.out == "":
 		return cli.Usagef("-max-bytes: wants -out")
+	case o.leave && o.target.pid == 0:
+		return cli.Usagef("-leave: wants -pid")
 	case o.rate < 0:
 		return cli.Usagef("-rate %d: want at least 0", o.rate)
 	}
