@@ -165,6 +165,44 @@ tool_of() {
 	[ "$comm" != vigil ] || comm=$(tr '\000' '\n' 2>/dev/null <"/proc/$1/cmdline" | sed -n 2p)
 }
 
+# runs FILE: does a process live that FILE names, in a line "PID STARTED BOOT8"? It
+# goes into $runs.
+runs() {
+	[ -f "$1" ] && [ ! -h "$1" ] || return 1
+	while read -r runs since where; do
+		[ "$where" = "$boot8" ] || continue
+		is_number "$runs" || continue
+		! process "$runs" || [ "$started" != "$since" ] || return 0
+	done <"$1" 2>/dev/null
+	return 1
+}
+
+# claim FILE: writes this process into it, as runs reads it. 1 if one lives that is
+# named there, 2 if it cannot be written. Wants now.
+claim() {
+	tries=30
+	until mkdir -- "$1.busy" 2>/dev/null; do
+		# Whoever made it takes it away in a moment, unless killed.
+		[ "$tries" -gt 0 ] || return 2
+		tries=$((tries - 1))
+		if [ -d "$1.busy" ]; then
+			find "$1.busy" -prune -mmin +0 -exec rmdir {} + 2>/dev/null || :
+			sleep 0.1 2>/dev/null || sleep 1
+		elif [ "$tries" -lt 28 ]; then
+			return 2
+		fi
+	done
+	code=0
+	if runs "$1"; then
+		code=1
+	elif ! process $$ ||
+		! { printf '%s %s %s\n' $$ "$started" "$boot8" >"$1.new" && mv -f -- "$1.new" "$1"; } 2>/dev/null; then
+		code=2
+	fi
+	rmdir -- "$1.busy" 2>/dev/null || :
+	return "$code"
+}
+
 # owner FILE: its uid into $owner.
 owner() {
 	# shellcheck disable=SC2046 # fields

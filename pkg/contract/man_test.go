@@ -178,7 +178,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-var helpScriptExit = regexp.MustCompile(`(?:: |; |\b)(0|1|100|111) `)
+var helpScriptExit = regexp.MustCompile(`(?:: |; |\b)(0|1|100|111|124|143) `)
 
 // TestScriptPages holds the page of each script for users to what the script
 // says of itself.

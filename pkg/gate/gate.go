@@ -48,6 +48,7 @@ var needs = []need{
 	{"shellcheck", once(command("shellcheck", "--version"))},
 	{"shfmt", once(command("shfmt", "--version"))},
 	{"mandoc", once(command("mandoc", "-T", "utf8", "/dev/null"))},
+	{"netcat", once(netcat)},
 	{"runit", once(command("chpst", "true"))},
 	{"s6", once(command("s6-setsid", "true"))},
 	{"openrc", once(command("openrc", "--version"))},

@@ -167,6 +167,16 @@ func systemd() error {
 		"mount", "-t", "tmpfs", "run", "/run")
 }
 
+// netcat wants three: each has its own way with datagrams, or none.
+func netcat() error {
+	for _, name := range []string{"nc.openbsd", "nc.traditional", "busybox"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func command(argv ...string) func() error {
 	return func() error { return try(argv...) }
 }

@@ -17,6 +17,8 @@ gdb
 mandoc
 mksh
 mount
+nc.openbsd netcat-openbsd
+nc.traditional netcat-traditional
 nginx
 openrc
 promtool prometheus
