@@ -68,6 +68,16 @@ func TestPattern(t *testing.T) {
 	}
 	k.expect(t, ours)
 
+	// A tool in a program of several is named, and known by it.
+	k = mock(t, old.Pattern, old.PipeLimit)
+	s, err := k.Set(systemProgram, "corecap", k.Dir)
+	if want := "|" + systemProgram + " corecap " + Pattern; err != nil || s.Pattern != want || !s.Ours() {
+		t.Errorf("%+v, %v; want %q", s, err, want)
+	}
+	if s, err := k.Restore(); err != nil || s != old {
+		t.Errorf("restored %+v, %v", s, err)
+	}
+
 	// As corecap: set twice, restored once.
 	mine := Setting{"|/usr/sbin/corecap " + Pattern, "16"}
 	k = mock(t, old.Pattern, old.PipeLimit)
