@@ -53,6 +53,7 @@ var needs = []need{
 	{"s6", once(command("s6-setsid", "true"))},
 	{"openrc", once(command("openrc", "--version"))},
 	{"inits", once(inits)},
+	{"k8s-api", once(command("go", "mod", "download", "k8s.io/api@v0.31.0"))},
 	{"promtool", once(command("promtool", "--version"))},
 	{"kcore", once(kcore)},
 	{"precopy", once(precopy)},

@@ -2,9 +2,12 @@ package service
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,5 +71,36 @@ func TestKubernetes(t *testing.T) {
 	}
 	if got := asks("liveness"); got != 0 {
 		t.Errorf("one that has never beaten is to be started again: %d", got)
+	}
+}
+
+// TestManifest has the types of the Kubernetes API read the manifest: every member
+// is one that they know, where they know it. And they refuse one that is not.
+func TestManifest(t *testing.T) {
+	gate.Need(t, "k8s-api")
+	t.Parallel()
+	read := filepath.Join(t.TempDir(), "manifest")
+	build := exec.Command("go", "build", "-o", read, ".")
+	build.Dir = "testdata/manifest"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(tree.Root(), "scripts/service/kubernetes/web.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(text string) (string, error) {
+		cmd := exec.Command(read)
+		cmd.Stdin = strings.NewReader(text)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := ask(string(text))
+	var got map[string][]string
+	if err != nil || json.Unmarshal([]byte(out), &got) != nil || !maps.EqualFunc(got, probes(t), slices.Equal) {
+		t.Errorf("%v: %s, want %q", err, out, probes(t))
+	}
+	if out, err := ask(strings.Replace(string(text), "failureThreshold", "failuresThreshold", 1)); err == nil || !strings.Contains(out, "failuresThreshold") {
+		t.Errorf("a member that there is not: %v %s", err, out)
 	}
 }
