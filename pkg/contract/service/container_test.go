@@ -31,6 +31,7 @@ func contained(t *testing.T, shell string, command ...string) *chain {
 }
 
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	gate.Need(t, "root", "tmpfs", "shells", "inits")
 	for _, shell := range []string{"dash", "busybox"} {
 		t.Run(shell, func(t *testing.T) {
@@ -62,6 +63,7 @@ func TestContainer(t *testing.T) {
 
 // TestContainerEnds: as its service does, however that comes.
 func TestContainerEnds(t *testing.T) {
+	t.Parallel()
 	gate.Need(t, "root", "tmpfs", "shells", "inits")
 	for _, test := range []struct {
 		name, shell, script string

@@ -14,6 +14,7 @@ import (
 // TestCron: a user who has nothing but a crontab. It takes minutes, which are
 // spent with waiting.
 func TestCron(t *testing.T) {
+	t.Parallel()
 	gate.Need(t, "root", "tmpfs", "inits")
 	t.Run("debian", func(t *testing.T) {
 		t.Parallel()

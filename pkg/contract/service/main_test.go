@@ -1,6 +1,7 @@
 package service
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,15 @@ import (
 	"vigil/pkg/vmtest"
 )
 
-func TestMain(m *testing.M) { tree.Main(m) }
+// TestMain lets more tests run side by side than there are processors: they wait,
+// for deadlines, and for cron's next minute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "9"); err != nil {
+		panic(err)
+	}
+	tree.Main(m)
+}
 
 // path is where everything is looked for.
 const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -13,6 +13,7 @@ import (
 // tools; and as S50web and S40vigil, as Buildroot has them, under a busybox that
 // is all there is.
 func TestSysvinit(t *testing.T) {
+	t.Parallel()
 	gate.Need(t, "root", "tmpfs", "inits")
 	t.Run("sysvinit", func(t *testing.T) {
 		t.Parallel()
