@@ -78,6 +78,11 @@ func byCron(t *testing.T, config host.Config) {
 			t.Errorf("%q runs as root", p.Args)
 		}
 	}
+	c.h.Run("crontab", "-u", "web", "-r")
+	if got := c.h.RunAs(uid, "/bin/sh", "-c", "HOME=/home/web exec /home/web/.vigil/minute stop"); got.Code != 0 {
+		t.Errorf("minute stop: exit status %d, %s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	c.gone(filepath.Base(config.Init[0]))
 }
 
 // asUser has commands run by the user web, with what crontab(1) may do for him: it

@@ -90,4 +90,16 @@ func (c *chain) systemdWatches() {
 		c.up(hbwatch, c.service())
 	}
 	c.acknowledged("hbwatch,wdping")
+	// And one that hangs while there is no hbwatch.
+	c.systemctl("stop", "hbwatch.service")
+	said := strings.Count(c.h.Console(), "web.service: Failed with result 'watchdog'")
+	old := c.find(c.service())
+	c.h.Signal(old, syscall.SIGSTOP)
+	c.await("web to be restarted", func() bool { now := c.find(c.service()); return now.PID != 0 && now.PID != old.PID })
+	if now := strings.Count(c.h.Console(), "web.service: Failed with result 'watchdog'"); now != said+1 {
+		c.Errorf("restarted, but not by the watchdog")
+	}
+	c.systemctl("start", "hbwatch.service")
+	c.up(hbwatch, c.service())
+	c.restarts()
 }
