@@ -137,7 +137,13 @@ func TestRestartByRespawn(t *testing.T) {
 		c.until("the service runs", func() bool { return c.running() != 0 })
 		c.beat(c.running())
 		c.restarts("-e", "-s", "respawn")
+		// It may hang before it has beaten.
 		c.beat(1 << 22)
+		c.restarts("-e", "-s", "respawn")
+		if err := os.Rename(c.in("svc.pid"), c.in("away")); err != nil {
+			c.Fatal(err)
+		}
+		defer func() { _ = os.Rename(c.in("away"), c.in("svc.pid")) }()
 		got := c.do(111, c.event("suspect", "dead"), "vigil-restart", "-e", "-s", "respawn")
 		if !strings.Contains(got.stderr, "names no process of its owner") {
 			c.Errorf("stderr %q", got.stderr)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,7 +123,8 @@ func (c *chain) killed() {
 	c.Helper()
 	c.again(c.service())
 	c.await("beats of the new process", func() bool {
-		return c.alive() && strings.Contains(c.h.Text(c.run+"/hb/"+c.id+".hb"), `"status":"ok"`)
+		beat := c.h.Text(c.run + "/hb/" + c.id + ".hb")
+		return c.alive() && strings.Contains(beat, `"pid":`+strconv.Itoa(c.find(c.service()).Inner)+`,`)
 	})
 	c.restarts()
 }
