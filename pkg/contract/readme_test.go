@@ -5,10 +5,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"vigil/pkg/contract/tree"
+	"vigil/pkg/gate"
 )
 
 var (
@@ -84,7 +86,9 @@ func TestReadmeWiring(t *testing.T) {
 		switch {
 		case strings.Contains(example, "corecap pattern -set"):
 			// The whole machine's; the tests of corecap set it, and put it back.
-		case strings.Contains(example, "hbsend -"):
+		case strings.Contains(example, "docker run"):
+			// TestReadmeContainer
+		case strings.Contains(example, "hbsend -interval"):
 			script += example + between
 			wired = true
 		case wired:
@@ -98,15 +102,112 @@ func TestReadmeWiring(t *testing.T) {
 		script = regexp.MustCompile(`(?m)^corecap .*`).ReplaceAllString(script, ":")
 	}
 	dir := t.TempDir()
-	path := filepath.Join(tree.Built(t), "dist") + ":" + os.Getenv("PATH")
-	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + path, "VIGIL_DIR="}, "/bin/sh", "-c", script+finish)
+	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + builtPath(t), "VIGIL_DIR="}, "/bin/sh", "-c", script+finish)
 	if got.code != 0 {
 		t.Errorf("exit status %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
-	if !strings.Contains(got.stdout, "alive") || !strings.Contains(got.stdout, "nonce=") {
-		t.Errorf("neither alive nor a nonce in\n%s", got.stdout)
+	for _, want := range []string{"alive", "nonce=", "it left with 139", "SIGSEGV", "backup"} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("no %q in\n%s%s", want, got.stdout, got.stderr)
+		}
+	}
+	for _, not := range []string{"saved", "a run is late"} {
+		if regexp.MustCompile("(?m)^" + not).MatchString(got.stdout) {
+			t.Errorf("%q in\n%s", not, got.stdout)
+		}
 	}
 	sweep(t, dir)
+}
+
+// builtPath is a PATH with the programs and the scripts for users.
+func builtPath(t *testing.T) string {
+	built := tree.Built(t)
+	return filepath.Join(built, "dist") + ":" + filepath.Join(built, "scripts") + ":" + os.Getenv("PATH")
+}
+
+// docker is as much of docker(1) as the README needs: a container that is
+// read-only for real, but for one file.
+const docker = `#!/bin/sh
+set -eu
+[ "$1 $2 $3 $4 $6" = "run --rm --read-only -v my-image" ]
+export volume="$5" root="$HOME/image" program="$(command -v hbsend)"
+shift 6
+[ "$1" = hbsend ]
+mkdir -p "$root/bin" "$root/proc"
+cp "$program" "$root/bin/"
+: >"$root${volume#*:}"
+exec unshare -m sh -euc '
+mount --bind "$root" "$root"
+mount --bind "${volume%:*}" "$root${volume#*:}"
+mount --bind /proc "$root/proc"
+mount -o remount,ro,bind "$root"
+! touch "$root/x" 2>/dev/null
+exec chroot "$root" "/bin/$@"' sh "$@"
+`
+
+func TestReadmeContainer(t *testing.T) {
+	gate.Need(t, "root")
+	script := ""
+	for _, example := range examples(read(t, "README.md")) {
+		if strings.Contains(example, "docker run") {
+			script += example
+		}
+	}
+	if script == "" {
+		t.Fatal("README.md: no example runs a container")
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "hb"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + dir + ":" + builtPath(t), "VIGIL_DIR=" + dir}, "/bin/sh", "-euc", script)
+	beat, _ := os.ReadFile(filepath.Join(dir, "hb/box.hb"))
+	if got.code != 0 || !strings.Contains(got.stdout, "box") || !strings.Contains(string(beat), `"seq":3`) {
+		t.Errorf("exit status %d, %q\n%s%s", got.code, beat, got.stdout, got.stderr)
+	}
+}
+
+// outline is what a translation has to share with its original: the levels of
+// its headings, its links, its tables row by row, and its examples without their
+// comments.
+func outline(text string) (lines []string) {
+	comment := regexp.MustCompile(`(?m)[ \t]*#(?:[ ].*)?$`)
+	for _, m := range fence.FindAllStringSubmatch(text, -1) {
+		lines = append(lines, "example: "+comment.ReplaceAllString(m[2], ""))
+	}
+	for line := range strings.Lines(fence.ReplaceAllString(text, "")) {
+		switch {
+		case strings.HasPrefix(line, "#"):
+			mark, _, _ := strings.Cut(line, " ")
+			lines = append(lines, mark)
+		case strings.HasPrefix(line, "|"):
+			lines = append(lines, "row of "+strconv.Itoa(strings.Count(line, "|")))
+		}
+		for _, m := range link.FindAllStringSubmatch(line, -1) {
+			lines = append(lines, "link: "+m[1])
+		}
+	}
+	return lines
+}
+
+// TestReadmeTranslated: the Chinese text has all that the English one has.
+func TestReadmeTranslated(t *testing.T) {
+	want, got := outline(read(t, "README.md")), outline(read(t, "README.zh-CN.md"))
+	for i := range max(len(want), len(got)) {
+		a, b := "nothing", "nothing"
+		if i < len(want) {
+			a = want[i]
+		}
+		if i < len(got) {
+			b = got[i]
+		}
+		if a != b && !(a == "link: README.zh-CN.md" && b == "link: README.md") {
+			t.Fatalf("README.md has %s\nREADME.zh-CN.md has %s", a, b)
+		}
+	}
 }
 
 func TestReadmePatterns(t *testing.T) {
@@ -116,6 +217,9 @@ func TestReadmePatterns(t *testing.T) {
 	}
 	if got := harvest(text, link); len(got) != 1 || got[0] != "docs/a.md" {
 		t.Errorf("links = %q", got)
+	}
+	if got := outline(text); len(got) != 4 || got[0] != "example: a\nb\n" || got[2] != "#" || got[3] != "link: docs/a.md" {
+		t.Errorf("outline = %q", got)
 	}
 	if got := harvest(text, place); len(got) != 1 || got[0] != "scripts/demo" {
 		t.Errorf("places = %q", got)
