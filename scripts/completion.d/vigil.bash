@@ -101,6 +101,10 @@ _vigil_flags() {
 		printf '%s\n' \
 			'. f' '-t v' '-w v' '-h -'
 		;;
+	'hb-forward ')
+		printf '%s\n' \
+			'. f' '-c f' '-d d' '-i v' '-k v' '-l -' '-t -' '-w v' '-h -'
+		;;
 	'hb.sh ')
 		printf '%s\n' '@ w beat run hold renew release wait' \
 			'. f' '-i v' '-k f' '-M v' '-m v' '-p v' '-s w ok starting degraded error stopping held' '-t v'
@@ -112,6 +116,10 @@ _vigil_flags() {
 	'vigil-crashes ')
 		printf '%s\n' \
 			'. d' '-l -' '-n v' '-p v' '-h -'
+		;;
+	'vigil-cron ')
+		printf '%s\n' \
+			'. i' '-b v' '-e v' '-i i' '-k v' '-n -' '-o -' '-t v' '-h -'
 		;;
 	'vigil-debug ')
 		printf '%s\n' \
@@ -132,6 +140,10 @@ _vigil_flags() {
 	'vigil-restart ')
 		printf '%s\n' \
 			'. i' '-e -' '-i f' '-m v' '-n -' '-s v' '-u v' '-h -'
+		;;
+	'vigil-run ')
+		printf '%s\n' \
+			'. i' '-b v' '-c -' '-d -' '-D v' '-e -' '-f -' '-H v' '-i i' '-L -' '-n -' '-p f' '-h -'
 		;;
 	esac
 }
@@ -211,4 +223,4 @@ _vigil() {
 		_vigil_values "$arguments" "$cur"
 	fi
 }
-complete -F _vigil corecap diagfifo hbsend hbwatch wdping diag.sh flame-graph hb.sh tune-plot vigil-crashes vigil-debug vigil-doctor vigil-drill vigil-incident vigil-restart vigil
+complete -F _vigil corecap diagfifo hbsend hbwatch wdping diag.sh flame-graph hb-forward hb.sh tune-plot vigil-crashes vigil-cron vigil-debug vigil-doctor vigil-drill vigil-incident vigil-restart vigil-run vigil

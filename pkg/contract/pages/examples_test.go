@@ -39,6 +39,9 @@ var standIns = map[string]string{
 	"corecap.8: stand_in ssh":             "there is no other host",
 	"hbwatch.8: edit":                     "nobody waits for the next minute: what cron would start is started at once",
 	"vigil-restart.8: stand_in systemctl": "a systemd is not to be had in so small a machine; cmd/diagfifo and cmd/wdping are tried under one",
+	"hb-forward.8: stand_in ssh":          "there is no other host: what it would do there is done with a /run of its own",
+	"vigil-cron.8: edit":                  "nobody waits until a quarter past three",
+	"vigil-cron.8: stand_in rsync":        "it is any job",
 }
 
 // A section is a part of testdata/PAGE.sh.
