@@ -32,5 +32,5 @@ echo files=42 >/run/backup.numbers
 END_OF_PROGRAM
 (umask 077 && printf '%064d' 7 >/etc/vigil/key)
 example
-has /run/vigil/hb/backup.hb '"m":\{"files":42\}.*"sig":"'
+has /run/vigil/hb/backup.hb '"files":42.*"sig":"'
 hbwatch -once -key /etc/vigil/key /run/vigil/hb/backup.hb

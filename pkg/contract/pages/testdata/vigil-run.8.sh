@@ -13,7 +13,7 @@ await hbwatch -once /run/vigil/hb/web.hb
 has /run/vigil/hb/web.hb '"interval_ms":2000'
 pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' /run/vigil/hb/web.hb)
 [ "$pid" = "$(cat /etc/service/web/supervise/pid)" ] || fail 'not the process of the service'
-has "/proc/$pid/status" '^Uid:.501.501'
+await grep -q "^Uid:.501.501" "/proc/$pid/status"
 await diagfifo send /run/vigil/ctl/web status
 
 ### runit $ case $(cat supervise/stat) in
