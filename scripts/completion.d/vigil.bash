@@ -33,7 +33,7 @@ _vigil_flags() {
 		;;
 	'diagfifo ')
 		printf '%s\n' '@ w send dump sample hold renew release' \
-			'. d' '-corecap f' '-cores d' '-group g' '-hold d' '-id v' '-keep v' '-log w text json' \
+			'. d' '-corecap f' '-cores d' '-group g' '-hold d' '-id v' '-keep v' '-leave -' '-log w text json' \
 			'-max-bytes v' '-out d' '-pid v' '-pidfile f' '-q -' '-rate v' '-ready-fd v' '-run d' '-signals v' \
 			'-socket -' '-v -' '-version -'
 		;;

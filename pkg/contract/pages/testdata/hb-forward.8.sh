@@ -1,5 +1,6 @@
 #!/bin/sh
 # The examples of hb-forward(8).
+# shellcheck disable=SC2034 # what prelude.sh reads
 
 ### $ (umask 077; od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >/etc/vigil/keys/north.web.key)
 mkdir /etc/vigil/keys
