@@ -26,8 +26,9 @@ import (
 	"time"
 )
 
-// patience is for what takes seconds: no machine is so busy.
-const patience = 3 * time.Minute
+// patience is for what takes seconds, or two minutes of a cron, whose clock may be
+// slower than ours: no machine is so busy.
+const patience = 6 * time.Minute
 
 // Config is what to start.
 type Config struct {

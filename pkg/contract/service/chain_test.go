@@ -139,7 +139,7 @@ func (c *chain) hung() {
 	c.await("another process of the service", func() bool { now := c.find(c.service()); return now.PID != 0 && now.PID != old.PID })
 	c.await("beats of it", c.alive)
 	c.await("the end of the old one", func() bool {
-		return !slices.ContainsFunc(c.h.Processes(), func(p host.Process) bool { return p.PID == old.PID })
+		return !slices.ContainsFunc(c.running(), func(p host.Process) bool { return p.PID == old.PID })
 	})
 	c.restarts()
 }
@@ -173,6 +173,12 @@ func (c *chain) restarts() {
 func (c *chain) gone(but ...string) {
 	c.Helper()
 	c.await("the end of all processes", func() bool {
-		return !slices.ContainsFunc(c.h.Processes(), func(p host.Process) bool { return !slices.Contains(but, p.Comm) })
+		return !slices.ContainsFunc(c.running(), func(p host.Process) bool { return !slices.Contains(but, p.Comm) })
 	})
+}
+
+// running lists the processes that have not ended. A cron that is the first process,
+// which it is nowhere else, buries nobody else's children.
+func (c *chain) running() []host.Process {
+	return slices.DeleteFunc(c.h.Processes(), func(p host.Process) bool { return p.State == 'Z' })
 }
