@@ -24,7 +24,7 @@ import (
 // wait, mostly.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	tree.Main(m)
@@ -162,6 +162,7 @@ func TestExamples(t *testing.T) {
 	}
 	for _, p := range pages {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			examples, err := p.examples()
 			if err != nil {
 				t.Fatal(err)
