@@ -153,6 +153,38 @@ func texts(t *testing.T, pages []page) map[string]string {
 	return found
 }
 
+// TestElsewhere: what another test is said to run is on the page, and the test is
+// there.
+func TestElsewhere(t *testing.T) {
+	for what, test := range elsewhere {
+		name, key, _ := strings.Cut(what, ": ")
+		examples, err := named(t, name).examples()
+		if err != nil || !slices.ContainsFunc(examples, func(e example) bool { return e.key() == key }) {
+			t.Errorf("%s: no such example on the page: %v", what, err)
+		}
+		text, err := os.ReadFile(filepath.Join(tree.Root(), test[0]))
+		if err != nil || !strings.Contains(string(text), "\nfunc "+test[1]+"(t *testing.T) {") {
+			t.Errorf("%s: %s has no %s: %v", what, test[0], test[1], err)
+		}
+	}
+}
+
+func TestPairNotices(t *testing.T) {
+	p := page{name: "x.8", file: "cmd/x/x.8"}
+	list := sections("### gdb vm $ a b\nexample\n### $ gone\nexample\n")
+	if len(list) != 2 || !slices.Equal(list[0].gates, []string{"gdb", "vm"}) || list[0].key != "a b" || list[0].text != "\nexample\n" {
+		t.Fatalf("sections = %v", list)
+	}
+	pairs, bad := pair(p, []example{{"a b\nc\n", 3}, {"new\n", 9}}, list)
+	if len(pairs) != 1 || len(bad) != 2 || !strings.Contains(bad[0], "x.8:9: this example is not executed") || !strings.Contains(bad[1], "no example of cmd/x/x.8 begins with: gone") {
+		t.Errorf("pair = %v, %q", pairs, bad)
+	}
+	got := unlisted(map[string]string{"x.8": "stand_in ssh <<E\n\tedit 's/a/b/'\n"}, map[string]string{"x.8: stand_in ssh": "no other host", "y.8: edit": "why"})
+	if len(got) != 2 || !strings.HasPrefix(got[0], "x.8: edit: not in standIns") || !strings.HasPrefix(got[1], "y.8: edit: in standIns, but") {
+		t.Errorf("unlisted = %q", got)
+	}
+}
+
 // TestExamples runs every example of every page.
 func TestExamples(t *testing.T) {
 	pages := all(t)
