@@ -25,5 +25,6 @@
 // is vm, the section runs in a virtual machine, which has a watchdog.
 //
 // Where the thing itself cannot be had, a section may use stand_in or edit, and is
-// then listed in standIns with the reason.
+// then listed in standIns with the reason. What another test runs, such as the
+// units of systemd, is listed in elsewhere.
 package pages
