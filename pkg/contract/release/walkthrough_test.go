@@ -26,6 +26,7 @@ var masks = []struct {
 	{"diagfifo send", regexp.MustCompile(`^N .*`), "N"},
 	{"vigil-drill", regexp.MustCompile(` (N|-) ok .*`), " ok"},
 	{"head -n 3", regexp.MustCompile(`, state .*`), ""},
+	{"vigil-debug", regexp.MustCompile(`by (hbsend,hbwatch|hbwatch,hbsend)$`), "by both"},
 	{"vigil-crashes", regexp.MustCompile(`SIGSEGV .*`), "SIGSEGV"},
 	{"corecap run", regexp.MustCompile(` \(core dumped\)`), ""},
 }
