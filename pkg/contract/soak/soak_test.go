@@ -103,7 +103,7 @@ func machine(t *testing.T) vmtest.Machine {
 		Files:  files,
 		// 200 senders, and a disk that is a part of the memory.
 		Memory:  2048,
-		Append:  []string{"memmap=256M!512M"},
+		Append:  []string{"memmap=96M!512M"},
 		Modules: []string{"i6300esb", "ext4", "libcrc32c", "crc32c_generic"},
 		Qemu:    []string{"-device", "i6300esb", "-action", "watchdog=reset"},
 		Shift:   2,
