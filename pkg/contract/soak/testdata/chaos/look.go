@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,7 +108,9 @@ func (w *world) inventory() {
 		})
 	}
 	incidents, err := os.ReadDir(spool + "/incident")
-	check(err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		check(err)
+	}
 	for _, e := range incidents {
 		dir := filepath.Join(spool, "incident", e.Name())
 		files := map[string]int64{}
