@@ -323,6 +323,9 @@ func inVM(t *testing.T, e example, s section) {
 			t.Fatal(err)
 		}
 		for _, name := range names {
+			if info, err := os.Stat(name); err != nil || info.IsDir() {
+				continue
+			}
 			if files[dir+"/"+filepath.Base(name)], err = os.ReadFile(name); err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,7 @@ begin
 await grep -q '"event":"feeding","dry_run":true' events
 kill -STOP "$sender"
 await grep -q '"event":"starving",.*"dry_run":true' events
-finish 124
+finish 0
 
 ### vm $ wdping -fresh /run/vigil/hb/svc-A.hb=30s -hold /run/vigil/hold
 sender svc-A
