@@ -77,6 +77,8 @@ type() {
 
 typed() {
 	cat <&8 >&9
+	# An end of file is none while something else has the FIFO open, too.
+	echo exit >&9
 	exec 9>&-
 	ends "${1:-0}"
 }
