@@ -22,5 +22,6 @@ await grep -q '^State:.T' "/proc/$(cat /run/web.pid)/status"
 typed
 has "/proc/$(cat /run/web.pid)/status" '^State:.S'
 # Whoever released the last one was no child of what it held for.
-await sh -c '[ "$(grep -c hold_end\" /run/vigil/events)" -eq 3 ]'
+released() { [ "$(grep -c '"event":"hold_end"' /run/vigil/events)" -eq 3 ]; }
+await released
 lacks /run/vigil/events '"to":"dead"'
