@@ -49,15 +49,6 @@ func judge(t *testing.T, file string) (said string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func read(t *testing.T, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // quote makes a line of the truth of a line that a program printed.
 func quote(kind string, bt int, text string) string {
 	return fmt.Sprintf(`{"bt":%d,"kind":%q,"line":%q}`, bt, kind, text)
