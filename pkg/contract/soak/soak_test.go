@@ -113,6 +113,15 @@ func machine(t *testing.T) vmtest.Machine {
 	}
 }
 
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // unpack gives the truth from the lines of the console.
 func unpack(console string) ([]byte, error) {
 	var packed strings.Builder
