@@ -194,6 +194,10 @@ func TestCheckerNotices(t *testing.T) {
 		{"death too soon after a hold", instead(`"bt":273000`, `"bt":268000`), "its clock began afresh"},
 		{"failure without a cause", with(told(50000, change(50000, "svc-001", "alive", "failed", 1))...), "false death: svc-001 is failed at 50000: its process was there"},
 		{"death after a stall", with(`{"bt":108000,"kind":"out","tool":"hbwatch","how":"freeze"}`, `{"bt":111500,"kind":"in","tool":"hbwatch"}`), "the watcher did not run"},
+		{"death of before a stall, told after it", func(lines []string) []string {
+			lines = with(`{"bt":111600,"kind":"out","tool":"hbwatch","how":"pause hbwatch"}`, `{"bt":113500,"kind":"in","tool":"hbwatch"}`)(lines)
+			return instead(`112.10 svc-000`, `113.70 svc-000`)(instead(`"bt":112000`, `"bt":113600`)(lines))
+		}, ""},
 		{"dead for ever", without(`x132000`), "missed life: svc-000 beats again from 130000, and is still dead"},
 		{"never alive", without(`svc-001`, `\"to\":\"alive\"`), "missed life: svc-001 was never alive"},
 		{"hold not told", without(`\"time\":\"1\"`), "missed hold: svc-001: no event hold about 200000"},
