@@ -174,7 +174,8 @@ hb__enter() {
 	if ! cd -P "$3" 2>/dev/null; then
 		[ -e "$3" ] || hb__die 111 "$1: open directory: no such file or directory"
 		[ -d "$3" ] || hb__die 111 "$1: open directory: not a directory"
-		hb__die 111 "$1: open directory: permission denied"
+		# It may have come meanwhile.
+		cd -P "$3" 2>/dev/null || hb__die 111 "$1: open directory: permission denied"
 	fi
 	# shellcheck disable=SC2046 # the fields of two lines
 	set -- "$1" $(ls -ldn . "$2" 2>/dev/null)
@@ -514,8 +515,10 @@ hb__run() {
 		[ -z "$end" ] || continue
 		sleep "$every" &
 		nap=$!
-		[ -z "$end" ] || kill "$nap" 2>/dev/null
+		[ -z "$end" ] || kill -9 "$nap" 2>/dev/null
 		wait "$nap" 2>/dev/null
+		# A signal that a shell takes before it has become sleep is lost there; not this one.
+		[ -z "$end" ] || { kill -9 "$nap" && wait "$nap"; } 2>/dev/null
 		nap=''
 	done
 }
