@@ -120,6 +120,7 @@ func TestDeadlines(t *testing.T) {
 		{"ttl_ms", nil, func(r *heartbeat.Record) { r.TTLMS = 20_000 }, 12 * time.Second, 20 * time.Second},
 		{"-timeout before ttl_ms", func(o *Options) { o.Timeout = 10 * time.Second }, func(r *heartbeat.Record) { r.TTLMS = 20_000 }, 6 * time.Second, 10 * time.Second},
 		{"-ttl-max", nil, func(r *heartbeat.Record) { r.TTLMS = 1e10 }, 36 * time.Minute, time.Hour},
+		{"-timeout before -ttl-max", func(o *Options) { o.Timeout = 10 * time.Second }, func(r *heartbeat.Record) { r.TTLMS = 1e10 }, 6 * time.Second, 10 * time.Second},
 		{"-timeout-max", nil, func(r *heartbeat.Record) { r.IntervalMS = 10 * 365 * 24 * 3600 * 1000 }, 6 * time.Minute, 10 * time.Minute},
 		{"-suspect", func(o *Options) { o.Config.Suspect = time.Second }, nil, time.Second, 5 * time.Second},
 		{"the first beat", nil, func(r *heartbeat.Record) { r.Seq = 1 }, 6 * time.Second, 10 * time.Second},
@@ -127,10 +128,17 @@ func TestDeadlines(t *testing.T) {
 		{"the first beat, -timeout", func(o *Options) { o.Timeout = 2 * time.Second }, func(r *heartbeat.Record) { r.Seq = 1 }, 1500 * time.Millisecond, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			why := "timeout"
+			switch tt.name {
+			case "-ttl-max":
+				why = "ttl_max"
+			case "-timeout-max":
+				why = "timeout_max"
+			}
 			s := begin(t, tt.options, func(s *sim) { s.beat("a", tt.record) })
 			s.expect("a unknown>alive beat")
-			s.after(tt.suspect, "a alive>suspect timeout")
-			s.after(tt.dead-tt.suspect-100*time.Millisecond, "a suspect>dead timeout")
+			s.after(tt.suspect, "a alive>suspect "+why)
+			s.after(tt.dead-tt.suspect-100*time.Millisecond, "a suspect>dead "+why)
 		})
 	}
 }

@@ -22,19 +22,21 @@ func (v verdict) worsens(e *entry) bool {
 
 // The words for why, besides those of heartbeat.Reason.
 const (
-	reasonTimeout   = "timeout"
-	reasonMissing   = "missing"
-	reasonNeverSeen = "never_seen"
-	reasonOtherBoot = "other_boot"
-	reasonUnchanged = "unchanged"
-	reasonNoHold    = "no_hold"
-	reasonHold      = "hold"
-	reasonHoldEnd   = "hold_end"
-	reasonBeat      = "beat"
-	reasonStatus    = "status"
-	reasonStarting  = "starting_too_long"
-	reasonStopped   = "stopped_too_long"
-	reasonStall     = "local_stall"
+	reasonTimeout    = "timeout"
+	reasonTTLMax     = "ttl_max"
+	reasonTimeoutMax = "timeout_max"
+	reasonMissing    = "missing"
+	reasonNeverSeen  = "never_seen"
+	reasonOtherBoot  = "other_boot"
+	reasonUnchanged  = "unchanged"
+	reasonNoHold     = "no_hold"
+	reasonHold       = "hold"
+	reasonHoldEnd    = "hold_end"
+	reasonBeat       = "beat"
+	reasonStatus     = "status"
+	reasonStarting   = "starting_too_long"
+	reasonStopped    = "stopped_too_long"
+	reasonStall      = "local_stall"
 )
 
 // Worsens tells whether Judge is about to find an id worse off, so that the
@@ -154,7 +156,7 @@ func (c *Core) silent(e *entry, now time.Duration) verdict {
 	}
 	// A beat that is old already when it is found brings nobody back.
 	probe := min(e.probe(), max(dead/4, probeMin))
-	v = verdict{state: Suspect, reason: e.silence(), timed: true, next: min(since+dead, now+probe)}
+	v = verdict{state: Suspect, reason: c.silence(e), timed: true, next: min(since+dead, now+probe)}
 	if now-since >= dead {
 		v.state, v.next = Dead, now+probe
 	}
@@ -166,12 +168,18 @@ func (c *Core) silent(e *entry, now time.Duration) verdict {
 }
 
 // silence is why nothing is heard of e.
-func (e *entry) silence() string {
+func (c *Core) silence(e *entry) string {
 	switch {
 	case e.reject > 0:
 		return heartbeat.Reason(e.reject - 1).String()
 	case e.missing:
 		return reasonMissing
+	case c.cfg.Timeouts[e.id] > 0 || c.cfg.Timeout > 0:
+		return reasonTimeout
+	case e.ttl > c.cfg.TTLMax:
+		return reasonTTLMax
+	case e.ttl == 0 && e.detector.Dead(e.rhythm()) > c.cfg.TimeoutMax:
+		return reasonTimeoutMax
 	}
 	return reasonTimeout
 }
