@@ -111,7 +111,7 @@ var breakages = []struct {
 	{name: "shell", file: "scripts/odd", text: "#!/bin/sh\nif\n", steps: "shell", code: 1,
 		said: []string{"scripts/test: FAIL: shell;"}},
 	{name: "unit", file: "pkg/x/odd_test.go", text: failing, steps: "unit", code: 1,
-		said: []string{"said in failing", "--- FAIL: TestWrong", "FAIL\tvigil/pkg/x", "scripts/test: FAIL: unit; 2 tests passed"}, unsaid: "said in passing"},
+		said: []string{"--- FAIL: TestWrong", "\nfailed: TestWrong: odd_test.go:5: said in failing\nFAIL\tvigil/pkg/x", "scripts/test: FAIL: unit; 2 tests passed"}, unsaid: "said in passing"},
 	{name: "unit that does not build", file: "pkg/x/odd_test.go", text: "package x\n\nvar n int = nil\n", steps: "unit", code: 1,
 		said: []string{"odd_test.go:3", "scripts/test: FAIL: unit; 0 tests passed"}},
 	{name: "file left behind", file: "pkg/x/odd_test.go", text: leaving, steps: "unit", code: 1,

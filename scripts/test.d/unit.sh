@@ -13,19 +13,33 @@ race() {
 }
 
 # digest shows of go test -v what a reader needs: the verdict of each package
-# and, of one that failed, all that was not said by a test that passed.
+# and, of one that failed, all that was not said by a test that passed; last,
+# beside the verdict, what each test that failed said first.
 digest() {
 	awk '
+	function causes(  k, i, shown) {
+		for (k = 1; k <= m; k++) {
+			shown = 0
+			for (i = 1; i <= n && shown < 3; i++) {
+				if (who[i] != wrong[k] || said[i] !~ /^ +[^ ]+\.go:[0-9]+: /) continue
+				sub(/^ +/, "", said[i])
+				printf "failed: %s: %s\n", wrong[k], substr(said[i], 1, 300)
+				shown++
+			}
+		}
+	}
 	/^=== / { name = $3; next }
 	/^ *--- (PASS|SKIP): / { quiet[$3]; next }
-	/^ *--- FAIL: / { name = $3 }
+	/^ *--- FAIL: / { name = wrong[++m] = $3 }
 	/^(PASS|FAIL)$/ { next }
 	/^(ok  |FAIL|\?   )\t/ {
-		if ($1 == "FAIL")
+		if ($1 == "FAIL") {
 			for (i = 1; i <= n; i++) if (!(who[i] in quiet)) print said[i]
+			causes()
+		}
 		print
 		fflush()
-		n = 0
+		n = m = 0
 		name = ""
 		split("", quiet)
 		next
