@@ -30,9 +30,9 @@ func (c *chain) supervised(supervisor string) (dir string) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	c.background("supervisor", path, dir)
-	// The supervisor is killed before it: nothing starts it again.
+	// Called after the supervisor is killed: nothing starts it again.
 	c.Cleanup(c.finish)
+	c.background("supervisor", path, dir)
 	c.until("the service runs", func() bool { return c.running() != 0 })
 	return dir
 }
@@ -77,7 +77,7 @@ func TestRestartByRunit(t *testing.T) {
 		dir := c.supervised("runsv")
 		c.restarts("-e", "-s", "runit", "-u", dir)
 		c.restarts("-e", "-u", dir) // it is found
-		c.leavesDown(dir, "sv", "down", dir)
+		c.leavesDown(dir, []string{"sv", "status", dir}, "down", "sv", "down", dir)
 	})
 }
 
@@ -87,18 +87,20 @@ func TestRestartByS6(t *testing.T) {
 		dir := c.supervised("s6-supervise")
 		c.restarts("-e", "-s", "s6", "-u", dir)
 		c.restarts("-e", "-u", dir)
-		c.leavesDown(dir, "s6-svc", "-d", dir)
+		c.leavesDown(dir, []string{"s6-svstat", "-o", "wantedup", dir}, "false", "s6-svc", "-d", dir)
 	})
 }
 
 // leavesDown tells a supervisor to end the service: then the hook does not have it
 // started, but who asks by hand does.
-func (c *chain) leavesDown(dir string, down ...string) {
+func (c *chain) leavesDown(dir string, says []string, told string, down ...string) {
 	c.Helper()
 	if got := run(c.T, c.env, down...); got.code != 0 {
 		c.Fatalf("%q: %+v", down, got)
 	}
 	c.until("the service ends", func() bool { return c.running() == 0 })
+	// A supervisor may write down what it was told after it has done it.
+	c.until("the supervisor says so", func() bool { return strings.Contains(run(c.T, c.env, says...).stdout, told) })
 	got := c.do(1, c.event("suspect", "dead"), "vigil-restart", "-e", "-u", dir)
 	if !strings.Contains(got.stderr, "has been told to leave it down: left alone\n") {
 		c.Errorf("stderr %q", got.stderr)

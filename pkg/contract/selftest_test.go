@@ -67,7 +67,7 @@ import (
 )
 
 func TestStrays(t *testing.T) {
-	stray := exec.Command("sleep", "60")
+	stray := exec.Command("sleep", "3600")
 	stray.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := stray.Start(); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func FuzzLong(f *testing.F) {
 `
 
 // strayLine is how scripts/test names a process that a test left behind.
-var strayLine = regexp.MustCompile(`(?m)^process (\d+): sleep 60 $`)
+var strayLine = regexp.MustCompile(`(?m)^process (\d+): sleep 3600 $`)
 
 // breakages are runs of scripts/test over the sound tree in which one file was
 // added or replaced.
@@ -117,7 +117,7 @@ var breakages = []struct {
 	{name: "file left behind", file: "pkg/x/odd_test.go", text: leaving, steps: "unit", code: 1,
 		said: []string{"left behind by the tests:\n", "/crumb\n", "scripts/test: FAIL: unit; 3 tests passed"}},
 	{name: "process left behind", file: "pkg/x/odd_test.go", text: straying, steps: "unit", code: 1,
-		said: []string{"left behind by the tests:\n", ": sleep 60", "scripts/test: FAIL: unit; 3 tests passed"}},
+		said: []string{"left behind by the tests:\n", ": sleep 3600", "scripts/test: FAIL: unit; 3 tests passed"}},
 	{name: "fuzz", file: "pkg/x/odd_test.go", text: crashing, steps: "fuzz", code: 1,
 		said: []string{"too long", "scripts/test: FAIL: fuzz;"}},
 	{name: "nothing to fuzz", file: "pkg/x/x_test.go", text: "package x\n", steps: "fuzz", code: 1,
