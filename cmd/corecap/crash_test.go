@@ -81,12 +81,7 @@ func TestCrashAsTheKernels(t *testing.T) {
 	for _, word := range []string{"segv", "zoo", "threads"} {
 		t.Run(word, func(t *testing.T) {
 			k := newKcore(t, "stacks no")
-			both := filepath.Join(k.dir, "both")
-			script := "#!/bin/sh\nexec 4<&0\n/bin/cat >" + k.dir + "/kernel.core\nexec " + k.dir + "/corecap \"$@\" <" + k.dir + "/kernel.core\n"
-			if err := os.WriteFile(both, []byte(script), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			k.pattern(t, both)
+			k.script(t, "both", "exec 4<&0\n/bin/cat >"+k.dir+"/kernel.core\nexec "+k.dir+"/corecap \"$@\" <"+k.dir+"/kernel.core\n")
 			k.crash(t, word)
 			base := k.one(t, ".core", ".json")
 			ours, err := os.ReadFile(base + ".core")
@@ -209,10 +204,7 @@ func TestCrashOwner(t *testing.T) {
 	})
 	t.Run("set-uid", func(t *testing.T) {
 		k := newKcore(t)
-		const dumpable = "/proc/sys/fs/suid_dumpable"
-		old := get(t, dumpable)
-		t.Cleanup(func() { put(t, dumpable, old) })
-		put(t, dumpable, "2")
+		put(t, dumpableFile, "2")
 		b, err := os.ReadFile(k.dir + "/crash")
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +244,9 @@ func TestCrashLoop(t *testing.T) {
 		limit <- struct{}{}
 		all.Go(func() {
 			defer func() { <-limit }()
-			if err := exec.Command(k.dir + "/crash").Run(); err == nil {
+			cmd := exec.Command(k.dir + "/crash")
+			k.start(t, cmd)
+			if err := cmd.Wait(); err == nil {
 				t.Error("it did not crash")
 			}
 		})

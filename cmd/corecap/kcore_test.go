@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,11 +26,15 @@ type kcore struct {
 	dir   string // short: core_pattern has room for 127 bytes
 	spool string
 	conf  string
+
+	mu   sync.Mutex
+	pids []int // of its own crashes: what else crashes on the machine comes here, too
 }
 
 const (
-	patternFile = "/proc/sys/kernel/core_pattern"
-	limitFile   = "/proc/sys/kernel/core_pipe_limit"
+	patternFile  = "/proc/sys/kernel/core_pattern"
+	limitFile    = "/proc/sys/kernel/core_pipe_limit"
+	dumpableFile = "/proc/sys/fs/suid_dumpable"
 )
 
 var programsDir string // once there is one
@@ -97,8 +102,9 @@ func (k *kcore) arrange(t *testing.T) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	old := [2]string{get(t, patternFile), get(t, limitFile)}
-	keeper := exec.Command("/bin/sh", "-c", `trap "" HUP INT TERM; read -r _; printf '%s\n' "$1" >`+patternFile+`; printf '%s\n' "$2" >`+limitFile, "keeper", old[0], old[1])
+	old := inForce(t)
+	keeper := exec.Command("/bin/sh", "-c", `trap "" HUP INT TERM; read -r _; printf '%s\n' "$1" >`+patternFile+
+		`; printf '%s\n' "$2" >`+limitFile+`; printf '%s\n' "$3" >`+dumpableFile, "keeper", old[0], old[1], old[2])
 	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	wait, err := keeper.StdinPipe()
 	if err != nil {
@@ -112,7 +118,7 @@ func (k *kcore) arrange(t *testing.T) {
 		if err := keeper.Wait(); err != nil {
 			t.Error(err)
 		}
-		if now := [2]string{get(t, patternFile), get(t, limitFile)}; now != old {
+		if now := inForce(t); now != old {
 			t.Errorf("in force is %q, want %q back", now, old)
 		}
 		f.Close()
@@ -125,6 +131,24 @@ func (k *kcore) arrange(t *testing.T) {
 func (k *kcore) pattern(t *testing.T, program string) {
 	t.Helper()
 	put(t, patternFile, "|"+program+" handler -config "+k.conf+" %P %i %s %d %u %g %t %F")
+}
+
+// script makes a shell script the handler, for what is started from this directory
+// alone: another's crash, which it would keep waiting, or mix with ours, is let go.
+func (k *kcore) script(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(k.dir, name)
+	text = "#!/bin/sh\n[ /proc/\"$4\"/exe -ef " + k.dir + "/crash ] || exit 0\n" + text
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k.pattern(t, path)
+}
+
+// inForce is what arrange puts back.
+func inForce(t *testing.T) [3]string {
+	t.Helper()
+	return [3]string{get(t, patternFile), get(t, limitFile), get(t, dumpableFile)}
 }
 
 func get(t *testing.T, path string) string {
@@ -149,7 +173,8 @@ func (k *kcore) run(t *testing.T, cmd *exec.Cmd, want syscall.Signal) int {
 	cmd.Dir = k.dir
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	err := cmd.Run()
+	k.start(t, cmd)
+	err := cmd.Wait()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != want {
 		t.Fatalf("%s: %v, want %v\n%s", cmd, err, want, &said)
@@ -157,13 +182,29 @@ func (k *kcore) run(t *testing.T, cmd *exec.Cmd, want syscall.Signal) int {
 	return cmd.Process.Pid
 }
 
+// start starts a program that is to crash: its capture is one of ours.
+func (k *kcore) start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	k.mu.Lock()
+	k.pids = append(k.pids, cmd.Process.Pid)
+	k.mu.Unlock()
+}
+
+// ours says whether a file of the spool is of a crash of ours.
+func (k *kcore) ours(name string) bool {
+	return slices.ContainsFunc(k.pids, func(pid int) bool { return strings.Contains(name, "_"+strconv.Itoa(pid)+"_") })
+}
+
 func (k *kcore) crash(t *testing.T, args ...string) int {
 	t.Helper()
 	return k.run(t, exec.Command(k.dir+"/crash", args...), syscall.SIGSEGV)
 }
 
-// settle waits until no handler of this machine is left, and gives the files of
-// the spool.
+// settle waits until no handler of this machine is left, and gives the files that
+// are of its own crashes.
 func (k *kcore) settle(t *testing.T) []string {
 	t.Helper()
 	eventually(t, "the handlers end", func() bool { return len(k.handlers(t)) == 0 })
@@ -173,14 +214,15 @@ func (k *kcore) settle(t *testing.T) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if !strings.Contains(e.Name(), ".crashes") && e.Name() != ".afterwards" {
+		if k.ours(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
 	return names
 }
 
-// handlers are the processes of this machine's corecap.
+// handlers are the processes of this machine's corecap. What they start ends before
+// them, or with them.
 func (k *kcore) handlers(t *testing.T) (pids []string) {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -189,16 +231,18 @@ func (k *kcore) handlers(t *testing.T) (pids []string) {
 	}
 	for _, path := range found {
 		b, err := os.ReadFile(path)
-		if err == nil && (bytes.Contains(b, []byte("\x00"+k.conf+"\x00")) || bytes.Contains(b, []byte("unwind-fenced"))) {
+		if err == nil && bytes.Contains(b, []byte("\x00"+k.conf+"\x00")) {
 			pids = append(pids, filepath.Base(filepath.Dir(path)))
 		}
 	}
 	return pids
 }
 
+// eventually polls. Its patience is for what runs at nice 19, when all others have
+// had their turn.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

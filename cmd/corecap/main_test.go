@@ -2,12 +2,11 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"vigil/pkg/contract/sleeper"
 	"vigil/pkg/gate"
 )
 
@@ -30,37 +29,18 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }
 
-// params gives each script the PID of a sleeping process.
-func params(dir string) testscript.Params {
-	return testscript.Params{
-		Dir: dir,
-		Setup: func(env *testscript.Env) error {
-			sleeper := exec.Command("sleep", "600")
-			if err := sleeper.Start(); err != nil {
-				return err
-			}
-			env.Defer(func() {
-				sleeper.Process.Kill()
-				sleeper.Wait()
-			})
-			env.Setenv("PID", strconv.Itoa(sleeper.Process.Pid))
-			return nil
-		},
-	}
-}
-
 func TestLiveScripts(t *testing.T) {
 	gate.Need(t, "ptrace")
-	testscript.Run(t, params("testdata/live"))
+	testscript.Run(t, sleeper.Params("testdata/live"))
 }
 
 func TestTracedScripts(t *testing.T) {
 	gate.Need(t, "ptrace", "strace")
-	testscript.Run(t, params("testdata/traced"))
+	testscript.Run(t, sleeper.Params("testdata/traced"))
 }
 
 // The full disk is real, so it needs a mount.
 func TestRootScripts(t *testing.T) {
 	gate.Need(t, "root", "ptrace", "tmpfs")
-	testscript.Run(t, params("testdata/root"))
+	testscript.Run(t, sleeper.Params("testdata/root"))
 }

@@ -42,7 +42,8 @@ func running(t *testing.T, flags []string, argv ...string) *ran {
 	return r
 }
 
-// end gives how it ended; the cores of others are none of its business.
+// end gives how it ended, and waits for what it leaves behind to finish a capture,
+// too: that has our pipe for its errors. The cores of others are none of its business.
 func (r *ran) end(t *testing.T) syscall.WaitStatus {
 	t.Helper()
 	err := r.Wait()
@@ -117,10 +118,9 @@ func TestRunSavesCrashes(t *testing.T) {
 			if end := r.end(t); !end.Signaled() || end.Signal() != test.signal || end.CoreDump() {
 				t.Errorf("ended with %#x, want %v and no core of its own", end, test.signal)
 			}
-			eventually(t, "the stacks", func() bool { return len(r.files(t, ".stacks")) == 1 })
-			cores := r.files(t, ".core")
-			if len(cores) != 1 {
-				t.Fatalf("cores %q: %s", cores, &r.stderr)
+			cores, stacks := r.files(t, ".core"), r.files(t, ".stacks")
+			if len(cores) != 1 || len(stacks) != 1 {
+				t.Fatalf("cores %q, stacks %q: %s", cores, stacks, &r.stderr)
 			}
 			base := strings.TrimSuffix(cores[0], ".core")
 			if bt := backtrace(t, program, cores[0]); !strings.Contains(bt, test.frame+" (") || strings.Contains(bt, "warning: Unexpected size") {
@@ -293,7 +293,7 @@ func TestRunInContainer(t *testing.T) {
 	gate.Need(t, "kcore")
 	r := running(t, []string{"-gzip"}, "/bin/sh", "-c", "kill -SEGV $$")
 	// It leaves with 137 where that does not end.
-	r.Args = append([]string{"timeout", "-s", "KILL", "120", "unshare", "-pf", "--kill-child", "--mount-proc", r.Path}, r.Args[1:]...)
+	r.Args = append([]string{"timeout", "-s", "KILL", "600", "unshare", "-pf", "--kill-child", "--mount-proc", r.Path}, r.Args[1:]...)
 	path, err := exec.LookPath("timeout")
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/contract/sleeper"
 	"vigil/pkg/gate"
 	"vigil/pkg/socket"
 )
@@ -46,29 +46,17 @@ func talk() {
 	})
 }
 
-// params gives each script the PID of a sleeping process, and an environment
-// without names of users.
+// params are the scripts of a directory, in an environment without names of users.
 func params(dir string) testscript.Params {
-	return testscript.Params{
-		Dir: dir,
-		Setup: func(env *testscript.Env) error {
-			sleeper := exec.Command("sleep", "600")
-			if err := sleeper.Start(); err != nil {
-				return err
-			}
-			env.Defer(func() {
-				_ = sleeper.Process.Kill()
-				_ = sleeper.Wait()
-			})
-			env.Setenv("PID", strconv.Itoa(sleeper.Process.Pid))
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each program would linger for a second
-			for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
-				env.Setenv(name, "")
-			}
-			// A run directory is its owner's alone, whatever the umask.
-			return os.Chmod(env.WorkDir, 0o755)
-		},
+	p := sleeper.Params(dir)
+	setup := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+			env.Setenv(name, "")
+		}
+		return setup(env)
 	}
+	return p
 }
 
 func TestScripts(t *testing.T) { testscript.Run(t, params("testdata")) }
