@@ -89,21 +89,19 @@ func (r *Remains) Refill(ctx context.Context, segments []corefile.Segment, sps [
 
 // await waits for done as long as steps grows within patience.
 func await(done <-chan error, patience time.Duration, steps func() int64) error {
-	tick := time.NewTicker(patience / 50)
+	tick := time.NewTicker(patience / stallLooks)
 	defer tick.Stop()
-	for seen, since := int64(-1), time.Now(); ; {
+	for seen, still := int64(-1), 0; still <= stallLooks; still++ {
 		select {
 		case err := <-done:
 			return err
 		case <-tick.C:
 		}
 		if n := steps(); n != seen {
-			seen, since = n, time.Now()
-		}
-		if time.Since(since) > patience {
-			return fmt.Errorf("memory: nothing came for %v: %w", patience, os.ErrDeadlineExceeded)
+			seen, still = n, 0
 		}
 	}
+	return fmt.Errorf("memory: nothing came for %v: %w", patience, os.ErrDeadlineExceeded)
 }
 
 // image finds the mapping of each segment. One without is nothing that can be

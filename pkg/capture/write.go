@@ -18,6 +18,7 @@ const (
 	// reader of the pipe that is itself stopped, a disk that hangs, memory served
 	// by a userfaultfd of the target.
 	stallLimit = 10 * time.Second
+	stallLooks = 50 // within that time
 
 	maxCopiers = 4
 )
@@ -72,10 +73,10 @@ func (j *job) guard(work func(context.Context) error, steps func() int64) error 
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- work(ctx) }()
-	tick := time.NewTicker(stallLimit / 50)
+	tick := time.NewTicker(stallLimit / stallLooks)
 	defer tick.Stop()
-	seen, since := int64(-1), time.Now()
-	for {
+	// Looks are counted, not time: the machine itself may have stood.
+	for seen, still := int64(-1), 0; still <= stallLooks; still++ {
 		select {
 		case err := <-done:
 			if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -87,12 +88,10 @@ func (j *job) guard(work func(context.Context) error, steps func() int64) error 
 		case <-tick.C:
 		}
 		if n := steps(); n != seen {
-			seen, since = n, time.Now()
-		}
-		if time.Since(since) > stallLimit {
-			return fmt.Errorf("pid %d: copy did not move for %v: target let go", j.PID, stallLimit)
+			seen, still = n, 0
 		}
 	}
+	return fmt.Errorf("pid %d: copy did not move for %v: target let go", j.PID, stallLimit)
 }
 
 // procSource is the memory of a process by its files in /proc.

@@ -3,6 +3,7 @@ package crash
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -77,7 +78,8 @@ func TestCopyUnanswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := &sheet{}
-	if _, err := copySparse(out, patient{r, 10 * time.Millisecond}, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+	come := io.MultiReader(io.LimitReader(patient{r, time.Hour}, 4), patient{r, 10 * time.Millisecond})
+	if _, err := copySparse(out, come, 0); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	if string(out.b) != "text" {

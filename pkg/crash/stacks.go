@@ -23,8 +23,10 @@ const Unwinder = "unwind-fenced"
 // nobody has nothing: whom a core is read as whose own user must not see it.
 const nobody = 65534
 
-// unwindLimit is how long the stacks of one core may take.
-const unwindLimit = time.Minute
+// unwindLimit is how long the stacks of one core may take: for a disk that does not
+// answer. What there is to do is bounded by FenceLimits; it is done when nobody else
+// wants the processors, and they may be wanted for long.
+const unwindLimit = 15 * time.Minute
 
 // FenceLimits are those of the Unwinder.
 var FenceLimits = fence.Limits{CPU: 60, Memory: 1 << 30, Written: 16 << 20}

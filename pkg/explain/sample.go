@@ -102,8 +102,8 @@ func (p *Process) sample(c control.Call) (control.Reply, error) {
 // Sample looks at all threads of the target again and again and counts what they
 // do, as folded lines. It neither stops nor traces them, and spends no more than
 // a quarter of the time with looking: with many threads it looks less often than
-// it was told, and says how often. It ends early when done is closed or the
-// target ends.
+// it was told, and says how often. It ends early, though not before it has looked
+// once, when done is closed or the target ends.
 func (p *Process) Sample(done <-chan struct{}, s Sampling) (control.Reply, error) {
 	return p.look(func(st procfs.Stat, r *control.Reply) error {
 		f := newFolded(st.Comm)
@@ -114,7 +114,7 @@ func (p *Process) Sample(done <-chan struct{}, s Sampling) (control.Reply, error
 		truncated := false
 		period := time.Second / time.Duration(s.Hz)
 		for next := begun; next.Sub(begun) < s.For; {
-			if !sleepUntil(done, next) {
+			if looks > 0 && !sleepUntil(done, next) {
 				break
 			}
 			at := time.Now()

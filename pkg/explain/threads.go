@@ -2,6 +2,9 @@ package explain
 
 import (
 	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"vigil/pkg/cli"
@@ -14,8 +17,9 @@ import (
 const (
 	threadsMax   = 256  // unless told otherwise
 	threadsLimit = 4096 // whatever was told
-	// patience is how long one thread may take: reading what system call it is
-	// in waits for an exec that is under way.
+	// patience is how long one thread may take (procfs.Periods times that, where
+	// only a processor is missing): reading what system call it is in waits for an
+	// exec that is under way.
 	patience = time.Second
 )
 
@@ -68,13 +72,19 @@ type gazer struct {
 	pid  int
 	ask  chan int // tids
 	seen chan thread
+	tid  atomic.Int64 // of that goroutine
 	hung bool
+
+	patience time.Duration
 }
 
 // gaze begins; the caller calls end. The function read is readThread.
 func gaze(pid int, read func(pid, tid int) thread) *gazer {
-	g := &gazer{pid: pid, ask: make(chan int, 1), seen: make(chan thread, 1)}
+	g := &gazer{pid: pid, ask: make(chan int, 1), seen: make(chan thread, 1), patience: patience}
 	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		g.tid.Store(int64(syscall.Gettid()))
 		for tid := range g.ask {
 			g.seen <- read(pid, tid)
 		}
@@ -89,14 +99,17 @@ func (g *gazer) end() { close(g.ask) }
 func (g *gazer) look(tid int) thread {
 	if !g.hung {
 		g.ask <- tid
-		limit := time.NewTimer(patience)
-		defer limit.Stop()
-		select {
-		case t := <-g.seen:
-			return t
-		case <-limit.C:
-			g.hung = true
+		tick := time.NewTicker(g.patience)
+		defer tick.Stop()
+		for n := 0; n < procfs.Periods && !g.hung; n++ {
+			select {
+			case t := <-g.seen:
+				return t
+			case <-tick.C:
+				g.hung = procfs.Blocked(int(g.tid.Load()))
+			}
 		}
+		g.hung = true
 	}
 	err := fmt.Errorf("pid %d: task/%d: the kernel does not answer: %w", g.pid, tid, os.ErrDeadlineExceeded)
 	return thread{tid: tid, errStat: err}

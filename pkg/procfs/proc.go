@@ -2,9 +2,10 @@
 // prepared for a process that lies, hangs or ends meanwhile.
 //
 // The Parse functions are pure and accept any bytes. The Read functions never
-// take more than a fixed size into memory and give up after a second (smaps: ten)
-// on files whose read can block on the address space of the target (a thread
-// stuck in a page fault holds it); that error is os.ErrDeadlineExceeded.
+// take more than a fixed size into memory and give up on files whose read can block
+// on the address space of the target (a thread stuck in a page fault holds it): after
+// a second that they were blocked (smaps: ten), after ten times that in any case; that
+// error is os.ErrDeadlineExceeded.
 //
 // A process that is gone, or hidden by the mount option hidepid, is reported as
 // an error for which errors.Is(err, fs.ErrNotExist) holds.
@@ -23,9 +24,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,6 +45,10 @@ const (
 	// the page tables: 10 s are enough for a TiB.
 	lockLimit  = time.Second
 	smapsLimit = 10 * time.Second
+
+	// Periods is how many times as long a read may take that only waits for a
+	// processor: a machine so busy is one that people want to look into.
+	Periods = 10
 )
 
 // TicksPerSecond is USER_HZ, the unit of the times in stat, on every
@@ -149,19 +156,35 @@ func patiently(pid int, name string, patience time.Duration, read func() ([]byte
 		err error
 	}
 	done := make(chan result, 1)
+	var reader atomic.Int64
 	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		reader.Store(int64(syscall.Gettid()))
 		b, cut, err := read()
 		<-stuck
 		done <- result{b, cut, err}
 	}()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case r := <-done:
-		return r.b, r.cut, r.err
-	case <-timer.C:
-		return nil, false, fmt.Errorf("pid %d: %s: address space is locked: %w", pid, name, os.ErrDeadlineExceeded)
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for range Periods {
+		select {
+		case r := <-done:
+			return r.b, r.cut, r.err
+		case <-tick.C:
+		}
+		if Blocked(int(reader.Load())) {
+			break
+		}
 	}
+	return nil, false, fmt.Errorf("pid %d: %s: address space is locked: %w", pid, name, os.ErrDeadlineExceeded)
+}
+
+// Blocked says whether a thread of this process waits in the kernel, for what may
+// never come, and not just for a processor.
+func Blocked(tid int) bool {
+	st, err := ReadTaskStat(os.Getpid(), tid)
+	return err == nil && st.State == 'D'
 }
 
 // Cmdline returns the arguments of pid, as the process left them (it may have

@@ -200,7 +200,7 @@ func (t *Thread) through() (ret int64, child int, err error) {
 // await waits for the next stop of the thread. A call that hangs, on a lock that
 // a thread in uninterruptible sleep holds, must not hold all the others.
 func (t *Thread) await() (unix.WaitStatus, error) {
-	for began := time.Now(); ; {
+	for w := begin(); ; {
 		var ws unix.WaitStatus
 		tid, err := unix.Wait4(t.TID, &ws, unix.WALL|unix.WNOHANG, nil)
 		switch {
@@ -215,7 +215,7 @@ func (t *Thread) await() (unix.WaitStatus, error) {
 		case tid != 0:
 			return ws, nil
 		}
-		spent := time.Since(began)
+		spent := w.spent()
 		if spent > callLimit && t.slow != nil {
 			t.slow()
 		}

@@ -89,8 +89,8 @@ func (s *Session) Fork(site Site) (*Copy, error) {
 // bind waits for the copy to stand and binds its life to that of the tracer.
 func bind(child int) error {
 	t := &Thread{TID: child}
-	for end := time.Now().Add(callLimit); !t.poll(); {
-		if time.Now().After(end) {
+	for w := begin(); !t.poll(); {
+		if w.spent() > callLimit {
 			return fmt.Errorf("pid %d: the copy does not stop", child)
 		}
 		runtime.Gosched()
@@ -182,7 +182,7 @@ type borrower struct {
 
 func (b *borrower) any(f func(*Thread) error) error {
 	err := fmt.Errorf("pid %d: no thread is fit for a call: %w", b.pid, ErrCall)
-	for end := time.Now().Add(borrowLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for w := begin(); w.spent() < borrowLimit; time.Sleep(time.Millisecond) {
 		tids, rerr := procfs.Tasks(b.pid)
 		if rerr != nil {
 			return rerr
@@ -216,7 +216,7 @@ func (b *borrower) try(tid int, f func(*Thread) error) (done bool, err error) {
 		ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
 		b.late = append(b.late, &Thread{TID: tid})
 	}
-	for end := time.Now().Add(borrowTry); time.Now().Before(end); time.Sleep(20 * time.Microsecond) {
+	for w := begin(); w.spent() < borrowTry; time.Sleep(20 * time.Microsecond) {
 		i := slices.IndexFunc(b.late, (*Thread).poll)
 		if i < 0 {
 			continue

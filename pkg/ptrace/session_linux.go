@@ -44,10 +44,29 @@ func Run(f func() error) error {
 	err := <-done
 	// By the time the id is free, the kernel has released its tracees.
 	self, id := unix.Getpid(), <-tid
-	for end := time.Now().Add(time.Second); unix.Tgkill(self, id, 0) == nil && time.Now().Before(end); {
+	for w := begin(); unix.Tgkill(self, id, 0) == nil && w.spent() < time.Second; {
 		time.Sleep(50 * time.Microsecond)
 	}
 	return err
+}
+
+// waited is for how long something was waited for. It counts no more than lookMost
+// between two looks: where this program did not get to look, because the machine
+// stood or all its processors were wanted, the target did not get to do it either.
+type waited struct {
+	last time.Time
+	sum  time.Duration
+}
+
+const lookMost = 20 * time.Millisecond
+
+func begin() waited { return waited{last: time.Now()} }
+
+func (w *waited) spent() time.Duration {
+	now := time.Now()
+	w.sum += min(now.Sub(w.last), lookMost)
+	w.last = now
+	return w.sum
 }
 
 func onThread(f func() error, done chan<- error, tid chan<- int) {
@@ -71,6 +90,7 @@ type Session struct {
 	threads []*Thread
 	known   map[int]*Thread
 	began   time.Time
+	waited  waited
 	pause   time.Duration
 	adopted bool // its new threads are traced from their birth
 }
@@ -166,7 +186,7 @@ func (s *Session) dead(tid int) bool {
 // waits for a running thread at most limit. Threads that do not stop are in
 // LeftOut; an error means that none stopped.
 func (s *Session) Stop(limit time.Duration) error {
-	s.began = time.Now()
+	s.began, s.waited = time.Now(), begin()
 	for {
 		for _, t := range s.threads {
 			if t.state == seized {
@@ -206,10 +226,10 @@ func (s *Session) wait(limit time.Duration) {
 				running++
 			}
 		}
-		spent := time.Since(s.began)
 		if running == 0 {
 			return
 		}
+		spent := s.waited.spent()
 		if spent > sleeperLimit {
 			s.giveUp(spent > limit)
 		}
