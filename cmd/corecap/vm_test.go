@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"vigil/pkg/gate"
 	"vigil/pkg/vmtest"
@@ -107,7 +106,7 @@ func TestStacksInVM(t *testing.T) {
 				"/bin/target":   target(t, m.compiler),
 				"/bin/goserver": vmtest.Helper(t, m.arch, "../../pkg/stacks/testdata/goserver"),
 			}
-			got := vmtest.Boot(t, vmtest.Machine{Arch: m.arch, Script: script, Limit: 150 * time.Second, Shift: 3, Memory: 512, Files: files})
+			got := vmtest.Boot(t, vmtest.Machine{Arch: m.arch, Script: script, Shift: 3, Memory: 512, Files: files})
 			if got.End != vmtest.Off || got.Has("FAIL") {
 				t.Fatalf("end %s\n%s", got.End, got.Console)
 			}

@@ -15,10 +15,13 @@ import (
 	"vigil/pkg/procfs"
 )
 
+// sleeper gives a process that sleeps by now. It has a process group of its own:
+// the tests' may be an orphaned one, and nobody in such is stopped by SIGTSTP.
 func sleeper(t *testing.T) (pid int) {
 	t.Helper()
 	gate.Need(t, "ptrace")
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.Command("sleep", "1000000")
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -26,13 +29,14 @@ func sleeper(t *testing.T) (pid int) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	awaitState(t, cmd.Process.Pid, 'S')
 	return cmd.Process.Pid
 }
 
 func awaitState(t *testing.T, pid int, want byte) procfs.Status {
 	t.Helper()
 	var st procfs.Status
-	for end := time.Now().Add(30 * time.Second); st.State != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); st.State != want; time.Sleep(time.Millisecond) {
 		var err error
 		if st, err = procfs.ReadStatus(pid); err != nil || time.Now().After(end) {
 			t.Fatalf("state %c, %v, want %c", st.State, err, want)
@@ -75,7 +79,6 @@ func TestRunEndsItsThread(t *testing.T) {
 
 func TestStopAndRelease(t *testing.T) {
 	pid := sleeper(t)
-	awaitState(t, pid, 'S')
 	hold(t, pid, func(s *Session) {
 		if st := awaitState(t, pid, 't'); st.TracerPID == 0 {
 			t.Error("not traced")

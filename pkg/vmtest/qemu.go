@@ -47,7 +47,7 @@ func (m *Machine) command(k *Kernel, initrd, token string) []string {
 	if m.Disk {
 		line += " memmap=16M!128M"
 	}
-	argv := append([]string{"nice", "-n", "10", e.program}, e.machine...)
+	argv := append(limited(m.Limit, e.program), e.machine...)
 	argv = append(argv,
 		"-accel", "tcg", "-icount", "shift="+strconv.Itoa(m.Shift)+",sleep=off", "-m", strconv.Itoa(m.Memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
@@ -60,6 +60,16 @@ func (m *Machine) command(k *Kernel, initrd, token string) []string {
 	}
 	return append(argv, m.Qemu...)
 }
+
+// limited makes a command run behind all others, and be killed after some seconds of
+// processor time.
+func limited(limit time.Duration, argv ...string) []string {
+	const script = `ulimit -t "$1" && shift && exec nice -n 10 "$@"`
+	return append([]string{"/bin/sh", "-c", script, "vm", strconv.Itoa(int(limit / time.Second))}, argv...)
+}
+
+// programArg is where command has qemu's name.
+const programArg = 5
 
 // Event is one that qemu tells by QMP (docs/interop/qmp-spec.txt), as SHUTDOWN,
 // RESET or WATCHDOG. Its time is the host's, and no use to a test.
@@ -100,11 +110,15 @@ func run(ctx context.Context, argv []string, resets int) (*Result, error) {
 	err = cmd.Wait()
 	r.Host = time.Since(begun)
 	r.judge(<-boots > resets+1)
-	if ctx.Err() != nil {
-		return r, fmt.Errorf("%s: no end after %s: %w", argv[3], r.Host.Round(time.Second), ctx.Err())
+	var exit *exec.ExitError
+	switch killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL; {
+	case ctx.Err() != nil:
+		return r, fmt.Errorf("%s: no end after %s: %w", argv[programArg], r.Host.Round(time.Second), ctx.Err())
+	case killed:
+		return r, fmt.Errorf("%s: no end after %s of processor time", argv[programArg], exit.UserTime().Round(time.Second))
 	}
 	if err = errors.Join(err, talk); err != nil {
-		return r, fmt.Errorf("%s: %w: %s", argv[3], err, bytes.TrimSpace(complaints.Bytes()))
+		return r, fmt.Errorf("%s: %w: %s", argv[programArg], err, bytes.TrimSpace(complaints.Bytes()))
 	}
 	return r, nil
 }

@@ -2,9 +2,12 @@ package vmtest
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,6 +116,21 @@ func TestJudge(t *testing.T) {
 		if r.judge(test.again); r.End != test.want {
 			t.Errorf("%v again %v: %s, want %s", test.events, test.again, r.End, test.want)
 		}
+	}
+}
+
+// A machine that does not end is ended by the time that it took, not by the time
+// that passed.
+func TestLimit(t *testing.T) {
+	argv := limited(time.Second, "/bin/sh", "-c", "while :; do :; done")
+	err := exec.Command(argv[0], argv[1:]...).Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("ended with %v", err)
+	}
+	m := Machine{Arch: "amd64", Limit: time.Minute}
+	if argv := m.command(&Kernel{}, "", ""); argv[programArg] != "qemu-system-x86_64" || argv[programArg-1] != "60" {
+		t.Errorf("%q", argv[:programArg+1])
 	}
 }
 
