@@ -19,7 +19,10 @@ func TestScripts(t *testing.T) {
 
 // setup makes the working directory one that is its owner's alone, whatever the
 // umask.
-func setup(env *testscript.Env) error { return os.Chmod(env.WorkDir, 0o755) }
+func setup(env *testscript.Env) error {
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each program would linger for a second
+	return os.Chmod(env.WorkDir, 0o755)
+}
 
 // The full disk is real, so it needs a mount; and only root gives files away.
 func TestRootScripts(t *testing.T) {

@@ -63,8 +63,8 @@ func (h *herd) during(what string, least time.Duration, beats bool, ok func() bo
 	h.t.Helper()
 	begun := time.Now()
 	for ; time.Since(begun) < least || !ok(); time.Sleep(500 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			h.t.Fatalf("%s: not within a minute", what)
+		if time.Since(begun) > 5*time.Minute {
+			h.t.Fatalf("%s: not within five minutes", what)
 		}
 		if beats {
 			h.beat()
@@ -77,12 +77,9 @@ func (h *herd) during(what string, least time.Duration, beats bool, ok func() bo
 // it must say so.
 func TestFreeze(t *testing.T) {
 	t.Parallel()
-	h := &herd{t: t, dir: t.TempDir()}
-	if err := os.Chmod(h.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	h := &herd{t: t, dir: inMemory(t)}
 	h.beat()
-	cmd, events := h.start("-timeout", "6s")
+	cmd, events := h.start("-timeout", "12s")
 	count := func(word string) int {
 		b, err := os.ReadFile(events)
 		if err != nil {
@@ -94,7 +91,7 @@ func TestFreeze(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	h.during("the freeze", 7*time.Second, false, func() bool { return true })
+	h.during("the freeze", 13*time.Second, false, func() bool { return true })
 	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func scripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
 		Dir: dir,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each program would linger for a second
 			// A run directory is its owner's alone, whatever the umask.
 			return os.Chmod(env.WorkDir, 0o755)
 		},
@@ -140,7 +141,7 @@ func attend(file func(string) string, args []string, meanwhile func() error) err
 		return err
 	}
 	var b []byte
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if b, _ = os.ReadFile(file(args[1])); pattern.Match(b) {
 			return nil
 		}

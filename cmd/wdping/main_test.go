@@ -46,6 +46,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // with -race each program would linger for a second
 			// A run directory is its owner's alone, whatever the umask.
 			return os.Chmod(env.WorkDir, 0o755)
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,7 +108,7 @@ func startSystemd(t *testing.T, units map[string]string) *manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
-	m.await(t, "systemd to be up", func() bool { return m.try("is-active", "vigil.target") == "active" })
+	m.await(t, "systemd to be up", func() bool { said, _ := m.try("is-active", "vigil.target"); return said == "active" })
 	return m
 }
 
@@ -123,10 +124,10 @@ func (m *manager) stop() {
 	}
 }
 
-// await polls for a minute and a half: no machine is so busy.
+// await polls for five minutes: no machine is so busy.
 func (m *manager) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(90 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		if done() {
 			return
 		}
@@ -136,20 +137,32 @@ func (m *manager) await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// try runs systemctl beside that systemd, and gives what it prints; "" if that
-// does not answer (yet).
-func (m *manager) try(args ...string) string {
+// try runs systemctl beside that systemd, and gives what it prints; an error if that
+// does not answer (yet), or has something against it.
+func (m *manager) try(args ...string) (string, error) {
 	// unshare's only child is the first process of the namespace.
 	id := strconv.Itoa(m.cmd.Process.Pid)
 	child, err := os.ReadFile("/proc/" + id + "/task/" + id + "/children")
 	if err != nil || len(bytes.Fields(child)) != 1 {
-		return ""
+		return "", errors.New("no systemd yet")
 	}
-	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
 	defer cancel()
 	argv := append([]string{"-m", "-p", "-t", string(bytes.TrimSpace(child)), "systemctl", "--no-pager"}, args...)
-	out, _ := exec.CommandContext(ctx, "nsenter", argv...).Output()
-	return strings.TrimSpace(string(out))
+	out, err := exec.CommandContext(ctx, "nsenter", argv...).Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// do is try until systemd has answered: systemctl has a patience of its own, of 25
+// seconds.
+func (m *manager) do(t *testing.T, args ...string) (said string) {
+	t.Helper()
+	m.await(t, "systemctl "+strings.Join(args, " "), func() (done bool) {
+		var err error
+		said, err = m.try(args...)
+		return err == nil
+	})
+	return said
 }
 
 // alive shows life in the file of a unit until it is stopped.

@@ -16,6 +16,7 @@ import (
 // A service is a unit whose wdping looks at a file of the test.
 type service struct {
 	*manager
+	t    *testing.T
 	name string
 }
 
@@ -39,9 +40,10 @@ ExecStart=%s
 `, kind, access, limit, name, main)
 }
 
-// feeder is a wdping that has no device, only a condition.
+// feeder is a wdping that has no device, only a condition. The test that shows life
+// may itself be kept from it for some seconds.
 func feeder(name, flags string) string {
-	return "DIR/bin/wdping -device none -hold DIR/hold -fresh " + name + ":DIR/" + name + ".life=8s " + flags
+	return "DIR/bin/wdping -device none -hold DIR/hold -fresh " + name + ":DIR/" + name + ".life=15s " + flags
 }
 
 // beside gives a service that knows nothing of systemd, with a wdping beside it.
@@ -49,16 +51,20 @@ func beside(name string) string {
 	return "/bin/sh -c '" + feeder(name, "-notify=sidecar") + " & exec sleep 1000000'"
 }
 
-// limit is WatchdogSec where a service has to live: a busy machine must not be
-// the one that kills it.
-const limit = "10s"
+// WatchdogSec where a service has to live: a busy machine must not be the one that
+// kills it. Nobody waits for limit: who starves says so. A hold has to outlive
+// heldLimit.
+const (
+	limit     = "2min"
+	heldLimit = 10 * time.Second
+)
 
 // TestSystemd has a real systemd watch services that wdping speaks for.
 func TestSystemd(t *testing.T) {
 	gate.Need(t, "systemd")
 	m := startSystemd(t, map[string]string{
 		"starves.service": unit("starves", "simple", "all", limit, beside("starves")),
-		"held.service":    unit("held", "simple", "all", limit, beside("held")),
+		"held.service":    unit("held", "simple", "all", heldLimit.String(), beside("held")),
 		"deaf.service":    unit("deaf", "simple", "main", "2s", beside("deaf")),
 		"unready.service": unit("unready", "notify", "all", limit, beside("unready")),
 		"main.service":    unit("main", "notify", "main", limit, feeder("main", "-notify")),
@@ -72,14 +78,15 @@ func TestSystemd(t *testing.T) {
 		}{{"held", held}, {"starves", starves}, {"main", starves}, {"deaf", deaf}, {"unready", unready}, {"ends", ends}} {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()
-				test.check(t, service{m, test.name})
+				test.check(t, service{m, t, test.name})
 			})
 		}
 	})
 }
 
 func (s service) show(property string) string {
-	return s.try("show", "--value", "-p", property, s.name+".service")
+	s.t.Helper()
+	return s.do(s.t, "show", "--value", "-p", property, s.name+".service")
 }
 
 // told tells whether the service's wdping has told an event n times.
@@ -92,7 +99,7 @@ func (s service) told(event string, n int) bool {
 func (s service) begin(t *testing.T) (still func()) {
 	still = s.alive(t, s.name)
 	t.Cleanup(still)
-	s.try("start", "--no-block", s.name+".service")
+	s.do(t, "start", "--no-block", s.name+".service")
 	s.await(t, "wdping to feed", func() bool { return s.told("feeding", 1) })
 	return still
 }
@@ -132,7 +139,7 @@ func held(t *testing.T, s service) {
 		t.Fatalf("hold: %v: %s", err, out)
 	}
 	still()
-	time3 := time.Now().Add(30 * time.Second)
+	time3 := time.Now().Add(3 * heldLimit)
 	s.await(t, "three times the limit", func() bool { return time.Now().After(time3) })
 	if state, n := s.show("ActiveState"), s.show("NRestarts"); state != "active" || n != "0" {
 		t.Errorf("%s, restarted %s times under a hold", state, n)
@@ -178,7 +185,7 @@ func ends(t *testing.T, s service) {
 	if text := s.show("StatusText"); text == "" {
 		t.Error("no STATUS")
 	}
-	s.try("stop", s.name+".service")
+	s.do(t, "stop", s.name+".service")
 	s.await(t, "its end", func() bool { return s.show("ActiveState") == "inactive" })
 	if result, code := s.show("Result"), s.show("ExecMainStatus"); result != "success" || code != "0" {
 		t.Errorf("ended as %s with %s", result, code)

@@ -42,7 +42,7 @@ func TestUnitsOfThePage(t *testing.T) {
 		t.Fatalf("not the units that this test is for:\n%s\n%s", first, second)
 	}
 	// Sooner than a page would have it, so that nobody waits for half a minute.
-	second = "[Unit]\nDefaultDependencies=no\n" + strings.NewReplacer("=20s", "=5s", "WatchdogSec=30s", "WatchdogSec=10s\nWatchdogSignal=SIGKILL").Replace("[Service]\n"+strings.TrimPrefix(second, "[Service]\n"))
+	second = "[Unit]\nDefaultDependencies=no\n" + strings.NewReplacer("=20s", "=15s", "WatchdogSec=30s", "WatchdogSec=2min\nWatchdogSignal=SIGKILL").Replace("[Service]\n"+strings.TrimPrefix(second, "[Service]\n"))
 	m := startSystemd(t, map[string]string{
 		"svc-A.service": strings.Replace(first, "[Unit]\n", "[Unit]\nDefaultDependencies=no\n", 1), "svc-B.service": second,
 	})
@@ -56,8 +56,8 @@ func TestUnitsOfThePage(t *testing.T) {
 	if err := os.Symlink("svc-B.log.life", filepath.Join(m.dir, "svc-B.log")); err != nil {
 		t.Fatal(err)
 	}
-	a, b := service{m, "svc-A"}, service{m, "svc-B"}
-	m.try("start", "--no-block", "svc-A.service", "svc-B.service")
+	a, b := service{m, t, "svc-A"}, service{m, t, "svc-B"}
+	m.do(t, "start", "--no-block", "svc-A.service", "svc-B.service")
 	beat := exec.Command(filepath.Join(m.dir, "bin/hbsend"), "-interval", "1s", filepath.Join(m.dir, "svc-A.hb"))
 	beat.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := beat.Start(); err != nil {
