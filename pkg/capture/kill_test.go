@@ -78,23 +78,39 @@ func everyMode(t *testing.T) []string {
 	return []string{"precopy", "fork", "stop"}
 }
 
+// widow kills a capture while its copy of the target lives, and gives the pid of
+// the copy; 0 when the capture had ended before that was seen.
+func widow(t *testing.T, l *live) (pid int) {
+	t.Helper()
+	cmd := doomed(t, l, "fork", filepath.Join(t.TempDir(), "a.core"))
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	eventually(t, "a fork, or the end of the capture", func() bool {
+		if pids, _ := procfs.Children(l.pid); len(pids) > 0 {
+			pid = pids[0]
+		}
+		return pid != 0 || len(ended) > 0
+	})
+	cmd.Process.Kill()
+	if err := <-ended; err == nil {
+		return 0
+	} else if pid == 0 {
+		t.Fatalf("a capture: %v", err)
+	}
+	return pid
+}
+
 // A copy that lost its tracer is a zombie that nobody waits for: the next capture
 // does. Here the capture ends while the copy lives.
 func TestZombieIsReaped(t *testing.T) {
 	gate.Need(t, "gcc", "ptrace", "precopy")
 	for _, next := range []string{"fork", "precopy"} {
 		l := start(t, "big", "64")
-		cmd := doomed(t, l, "fork", filepath.Join(t.TempDir(), "a.core"))
 		var zombie int
-		eventually(t, "the fork", func() bool {
-			pids, _ := procfs.Children(l.pid)
-			if len(pids) > 0 {
-				zombie = pids[0]
-			}
-			return len(pids) > 0
+		eventually(t, "a fork that is seen in time", func() bool {
+			zombie = widow(t, l)
+			return zombie != 0
 		})
-		cmd.Process.Kill()
-		cmd.Wait()
 		eventually(t, "the end of the fork", func() bool {
 			st, err := procfs.ReadStat(zombie)
 			return err == nil && st.State == 'Z'

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait for something that has to happen.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()

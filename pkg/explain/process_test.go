@@ -66,7 +66,7 @@ func startChild(t *testing.T, cmd *exec.Cmd) {
 }
 
 // generous bounds every wait for something that has to happen.
-const generous = 30 * time.Second
+const generous = 5 * time.Minute
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -223,12 +223,12 @@ func TestSampleEnds(t *testing.T) {
 	done := make(chan struct{})
 	time.AfterFunc(50*time.Millisecond, func() { close(done) })
 	begun := time.Now()
-	r, err := p.Sample(done, Sampling{100, time.Minute})
+	r, err := p.Sample(done, Sampling{100, time.Hour})
 	if err != nil || time.Since(begun) > generous || len(r.Data) == 0 {
 		t.Errorf("%q, %v", r.Data, err)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = cmd.Process.Kill() })
-	r, err = p.Sample(nil, Sampling{100, time.Minute})
+	r, err = p.Sample(nil, Sampling{100, time.Hour})
 	if err != nil || time.Since(begun) > generous || !strings.Contains(string(r.Data), "sleep;sleep;zombie ") {
 		t.Errorf("%q, %v", r.Data, err)
 	}

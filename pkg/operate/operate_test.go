@@ -14,7 +14,7 @@ import (
 	"vigil/pkg/explain"
 )
 
-const generous = 30 * time.Second
+const generous = 5 * time.Minute
 
 type silent struct{}
 

@@ -13,7 +13,7 @@ import (
 	"vigil/pkg/rundir"
 )
 
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 func open(t *testing.T) *rundir.Dir {
 	t.Helper()

@@ -281,7 +281,7 @@ func TestSupervisorAway(t *testing.T) {
 	supervisor := &spoken{fault: unix.ECONNREFUSED}
 	r := start(t, func(r *run, c *Config) { c.Notify, c.Watch, c.Supervisor = NotifySidecar, minWatch, supervisor })
 	r.await("feeding", 1)
-	r.moreLooks()
+	eventually(t, "the complaint", func() bool { return strings.Contains(r.text(), "connection refused") })
 	supervisor.fail(nil)
 	eventually(t, "more", func() bool { return strings.Count(supervisor.all(), feed) > 3 })
 	r.stop()

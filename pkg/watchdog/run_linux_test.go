@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,12 +279,12 @@ func TestPingFails(t *testing.T) {
 // hanging is a set of conditions on a file system that hangs at some look.
 type hanging struct {
 	Conditions
-	looks int
+	looks atomic.Int64
 	until chan struct{}
 }
 
 func (h *hanging) Judge(clock func() condition.Clock, holder condition.Holder, grace time.Duration) []condition.Verdict {
-	if h.looks++; h.looks > 3 {
+	if h.looks.Add(1) > 3 {
 		<-h.until
 	}
 	return h.Conditions.Judge(clock, holder, grace)
@@ -294,14 +295,16 @@ func (h *hanging) Judge(clock func() condition.Clock, holder condition.Holder, g
 func TestHungLook(t *testing.T) {
 	until := make(chan struct{})
 	t.Cleanup(func() { close(until) })
+	h := &hanging{until: until}
 	r := start(t, func(_ *run, c *Config) {
 		c.Timeout = 8 * time.Second // verdicts expire after 2 s
-		c.Conditions = &hanging{Conditions: c.Conditions, until: until}
+		h.Conditions, c.Conditions = c.Conditions, h
 	})
-	r.await("starving", 1)
-	if got := r.text(); !strings.Contains(got, "starving: conditions not judged for ") {
-		t.Errorf("told\n%s", got)
-	}
+	eventually(t, "a look that hangs", func() bool { return h.looks.Load() > 3 })
+	eventually(t, "starving", func() bool {
+		lines := strings.Split(strings.TrimSpace(r.text()), "\n")
+		return strings.HasPrefix(lines[len(lines)-1], "starving: starving: conditions not judged for ")
+	})
 	before := r.fake.count("KEEPALIVE")
 	r.moreLooks()
 	if n := r.fake.count("KEEPALIVE"); n != before {

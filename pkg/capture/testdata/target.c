@@ -1,6 +1,7 @@
 // A process to capture: target MODE [FILE]. It says "ready" when it is what the
 // mode promises and never lives longer than ten minutes.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -47,6 +48,29 @@ static void start(void *(*f)(void *), long arg)
 	pthread_attr_setstacksize(&a, 256 << 10);
 	if ((errno = pthread_create(&t, &a, f, (void *)arg)))
 		die("pthread_create");
+}
+
+// settled waits until n other threads are in a state of proc(5).
+static void settled(int n, char want)
+{
+	for (int seen = 0; seen < n; usleep(1000)) {
+		DIR *d = opendir("/proc/self/task");
+		struct dirent *e;
+
+		if (d == NULL)
+			exit(3);
+		for (seen = 0; (e = readdir(d));) {
+			char path[300], state = 0;
+			FILE *f;
+
+			snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+			if ((f = fopen(path, "r"))) {
+				seen += fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state == want;
+				fclose(f);
+			}
+		}
+		closedir(d);
+	}
 }
 
 // The ways to wait. Each counts what its call should not have answered.
@@ -139,8 +163,11 @@ static void spin(long i)
 		__asm__ volatile("" ::: "memory");
 }
 
+static int arrived; // at the bottom
+
 static void bottom(long i)
 {
+	__atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED);
 	if (i % 25 == 7)
 		spin(i);
 	for (;;)
@@ -169,7 +196,9 @@ static void threads(void)
 {
 	for (long i = 0; i < 49; i++)
 		start(functions[i], i);
-	usleep(100000);
+	while (__atomic_load_n(&arrived, __ATOMIC_RELAXED) < 49)
+		usleep(1000);
+	settled(47, 'S'); // all but those that compute
 	ready();
 	pause();
 }
@@ -246,7 +275,7 @@ static void vforked(void)
 {
 	start(vforker, 0);
 	start(tick, 0);
-	usleep(100000);
+	settled(1, 'D');
 	ready();
 	for (;;)
 		pause();

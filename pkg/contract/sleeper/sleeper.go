@@ -67,7 +67,7 @@ func await(pid int) error {
 		case st.State == 'S':
 			return nil
 		case time.Now().After(end):
-			return fmt.Errorf("pid %d: not asleep: state %c", pid, st.State)
+			return fmt.Errorf("pid %d: not asleep: state %s", pid, string(rune(st.State)))
 		}
 	}
 }

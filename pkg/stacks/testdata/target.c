@@ -1,6 +1,7 @@
 // A process whose stacks are known: target MODE [N]. It says "ready" when it is
 // what the mode promises and never lives longer than ten minutes.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -20,10 +21,36 @@ NOINLINE static void ready(void)
 	fflush(stdout);
 }
 
+// settled waits until n other threads are in a state of proc(5).
+static void settled(int n, char want)
+{
+	for (int seen = 0; seen < n; usleep(1000)) {
+		DIR *d = opendir("/proc/self/task");
+		struct dirent *e;
+
+		if (d == NULL)
+			exit(3);
+		for (seen = 0; (e = readdir(d));) {
+			char path[300], state = 0;
+			FILE *f;
+
+			snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+			if ((f = fopen(path, "r"))) {
+				seen += fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state == want;
+				fclose(f);
+			}
+		}
+		closedir(d);
+	}
+}
+
 // threads: N in ten functions, at depths from 0 to 30.
+
+static int arrived; // at rest
 
 NOINLINE static void rest(void)
 {
+	__atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED);
 	for (;;)
 		pause();
 }
@@ -73,7 +100,9 @@ static void threads(long n)
 	for (long i = 0; i < n; i++)
 		start(work, i);
 	pthread_barrier_wait(&barrier);
-	usleep(100000);
+	while (__atomic_load_n(&arrived, __ATOMIC_RELAXED) < n)
+		usleep(1000);
+	settled((int)n, 'S');
 	ready();
 	rest();
 }
@@ -149,7 +178,7 @@ static void *vforker(void *unused)
 static void vforked(void)
 {
 	start(vforker, 0);
-	usleep(100000);
+	settled(1, 'D');
 	ready();
 	rest();
 }

@@ -7,14 +7,18 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 )
+
+var begun atomic.Bool // the computing
 
 //go:noinline
 func compute(depth int) int {
 	if depth > 0 {
 		return compute(depth-1) + 1
 	}
+	begun.Store(true)
 	x := 0
 	for x >= 0 {
 		x = (x + 1) & 0xffff
@@ -49,8 +53,9 @@ func main() {
 		panic(err)
 	}
 	go read(r)
-	// The thread that computes must have begun.
-	time.Sleep(100 * time.Millisecond)
+	for !begun.Load() {
+		time.Sleep(time.Millisecond)
+	}
 	fmt.Println("ready")
 	select {}
 }
