@@ -35,7 +35,15 @@ func (c *Clock) Soon() time.Duration { return c.at + time.Since(c.then) }
 // Suspended is the part of Now that the machine spent suspended; between two
 // readings it grows only by a suspend.
 func Suspended() time.Duration {
-	return read(unix.CLOCK_BOOTTIME) - read(unix.CLOCK_MONOTONIC)
+	for tries := 10; ; tries-- {
+		before := read(unix.CLOCK_MONOTONIC)
+		boot := read(unix.CLOCK_BOOTTIME)
+		after := read(unix.CLOCK_MONOTONIC)
+		// Else somebody else had the processor between two of them, or it was now.
+		if after-before < time.Millisecond || tries == 0 {
+			return boot - after
+		}
+	}
 }
 
 // Clocks without time(7) support do not exist on Linux since 2.6.39, so an

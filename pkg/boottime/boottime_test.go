@@ -37,7 +37,7 @@ func TestID(t *testing.T) {
 }
 
 func TestSuspendedNeverNegative(t *testing.T) {
-	// The two clocks are read one after the other, BOOTTIME first.
+	// The two clocks are read one after the other.
 	if s := Suspended(); s < -1e9 {
 		t.Errorf("suspended for %v", s)
 	}

@@ -62,7 +62,7 @@ func (p *program) ask(admin bool, command string) (line, data string) {
 		key, value, _ := strings.Cut(word, "=")
 		pairs = append(pairs, control.Pair{Key: key, Value: value})
 	}
-	a, b, err := control.Ask(nil, time.Minute, p.dir, admin, words[0], pairs)
+	a, b, err := control.Ask(nil, 5*time.Minute, p.dir, admin, words[0], pairs)
 	if err != nil {
 		p.Fatalf("%s: %v", command, err)
 	}
@@ -75,7 +75,7 @@ func (p *program) ask(admin bool, command string) (line, data string) {
 // until waits for a condition.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not seen in time: %s", what)
 		}
@@ -247,7 +247,7 @@ func TestVerbsCannotHurt(t *testing.T) {
 	// One hangs: the next one is told so, others go on, and who closes does not
 	// wait for it.
 	until(t, "busy", func() bool {
-		a, _, err := control.Ask(nil, 10*time.Millisecond, p.dir, false, "hang", nil)
+		a, _, err := control.Ask(nil, time.Second, p.dir, false, "hang", nil)
 		return err == nil && a.Code == control.Busy
 	})
 	if line, _ := p.ask(false, "ping"); !strings.Contains(line, " ok ") {

@@ -209,7 +209,7 @@ func TestProcess(t *testing.T) {
 		t.Error("a running process has exited")
 	}
 	stdin.Close()
-	for end := time.Now().Add(10 * time.Second); !p.Exited() || !old.Exited(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !p.Exited() || !old.Exited(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("its end goes unnoticed")
 		}
@@ -251,13 +251,12 @@ func TestHungReads(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	begun := time.Now()
 	_, err := Cmdline(os.Getpid())
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "too many reads hang") || time.Since(begun) > lockLimit {
-		t.Errorf("%v after %v", err, time.Since(begun))
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "too many reads hang") {
+		t.Error(err)
 	}
 	close(release)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Millisecond) {
 		args, err := Cmdline(os.Getpid())
 		if err == nil && len(args) > 0 {
 			break
