@@ -67,14 +67,17 @@ diag__pair() {
 }
 
 # diag__keep COMMAND...: runs it after the time, unless diag__free comes before.
-# The sleep is ended with it, and holds no output of ours open.
+# The sleep is always ended with it, and holds no output of ours open: by SIGKILL,
+# for a shell that has yet to become sleep may lose another signal.
 diag__keep() {
 	(
-		trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+		nap='' over=''
+		trap 'over=yes; [ -z "$nap" ] || kill -KILL "$nap"' TERM
 		sleep "$time" &
 		nap=$!
-		wait "$nap"
-		"$@"
+		[ -z "$over" ] || kill -KILL "$nap"
+		wait "$nap" || :
+		[ -n "$over" ] || "$@"
 	) >/dev/null 2>&1 &
 	keeper=$!
 }
