@@ -21,7 +21,7 @@ func sleeper(t *testing.T) (pid int) {
 	t.Helper()
 	gate.Need(t, "ptrace")
 	cmd := exec.Command("sleep", "1000000")
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // no Pdeathsig: Run ends threads, and one of them may be its parent
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
