@@ -278,7 +278,7 @@ func TestCrashPIDReuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The victim crashes, too, and its handler waits: its memory can be seen.
-	k.script(t, "waits", "exec 4<&0\n/bin/sleep 600 & echo $! >"+k.dir+"/sleeper\nwait\n")
+	k.script(t, "waits", "exec 4<&0\n/bin/sleep 1800 & echo $! >"+k.dir+"/sleeper\nwait\n")
 	victim := exec.Command(k.dir+"/crash", "large", "1")
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestCrashPIDReuse(t *testing.T) {
 		syscall.Kill(sleeper, syscall.SIGKILL)
 		victim.Wait()
 	}()
-	running := exec.Command("sleep", "600")
+	running := exec.Command("sleep", "1800")
 	if err := running.Start(); err != nil {
 		t.Fatal(err)
 	}

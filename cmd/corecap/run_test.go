@@ -177,7 +177,7 @@ while True:
 
 // A stop lasts, until it is ended; and whoever kills us means the program.
 func TestRunStops(t *testing.T) {
-	r := running(t, nil, "sleep", "600")
+	r := running(t, nil, "sleep", "1800")
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ while True:
 
 // A program of which nothing can be saved dies all the same.
 func TestRunWithoutSpool(t *testing.T) {
-	r := running(t, nil, "sleep", "600")
+	r := running(t, nil, "sleep", "1800")
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ static void fixed_buffers(void)
 
 int main(int argc, char **argv)
 {
-	alarm(600);
+	alarm(1800);
 	const char *mode = argv[1];
 	int fd = open(argv[2], O_RDWR);
 	counters = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

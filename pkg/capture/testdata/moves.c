@@ -42,7 +42,7 @@ int main(void)
 	char *p[SLOTS];
 	size_t pages[SLOTS];
 	unsigned seed = 1;
-	alarm(600);
+	alarm(1800);
 	for (int i = 0; i < SLOTS; i++)
 		fill(p[i] = map(MOST), pages[i] = MOST);
 	printf("ready\n");

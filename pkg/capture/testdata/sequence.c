@@ -132,7 +132,7 @@ static void *work(void *unused)
 
 int main(int argc, char **argv)
 {
-	alarm(600);
+	alarm(1800);
 	file = open(argv[1], O_RDWR | O_CREAT | O_TRUNC, 0600);
 	for (int i = 0; i < FILE_PAGES; i++) {
 		uint64_t b[WORDS];

@@ -1,7 +1,6 @@
 // A process to capture: target MODE [FILE]. It says "ready" when it is what the
-// mode promises and never lives longer than ten minutes.
+// mode promises and never lives longer than half an hour.
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "settled.h"
 
 #define PAGE 4096
 
@@ -48,29 +49,6 @@ static void start(void *(*f)(void *), long arg)
 	pthread_attr_setstacksize(&a, 256 << 10);
 	if ((errno = pthread_create(&t, &a, f, (void *)arg)))
 		die("pthread_create");
-}
-
-// settled waits until n other threads are in a state of proc(5).
-static void settled(int n, char want)
-{
-	for (int seen = 0; seen < n; usleep(1000)) {
-		DIR *d = opendir("/proc/self/task");
-		struct dirent *e;
-
-		if (d == NULL)
-			exit(3);
-		for (seen = 0; (e = readdir(d));) {
-			char path[300], state = 0;
-			FILE *f;
-
-			snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
-			if ((f = fopen(path, "r"))) {
-				seen += fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state == want;
-				fclose(f);
-			}
-		}
-		closedir(d);
-	}
 }
 
 // The ways to wait. Each counts what its call should not have answered.
@@ -354,7 +332,7 @@ static void undumpable(void)
 
 int main(int argc, char **argv)
 {
-	alarm(600);
+	alarm(1800);
 	const char *mode = argv[1], *arg = argc > 2 ? argv[2] : NULL;
 	if (arg && strcmp(mode, "memory") && strcmp(mode, "big")) {
 		int fd = open(arg, O_RDWR | O_CREAT, 0600);

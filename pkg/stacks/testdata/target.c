@@ -1,7 +1,6 @@
 // A process whose stacks are known: target MODE [N]. It says "ready" when it is
-// what the mode promises and never lives longer than ten minutes.
+// what the mode promises and never lives longer than half an hour.
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -13,35 +12,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../capture/testdata/settled.h"
+
 #define NOINLINE __attribute__((noinline))
 
 NOINLINE static void ready(void)
 {
 	puts("ready");
 	fflush(stdout);
-}
-
-// settled waits until n other threads are in a state of proc(5).
-static void settled(int n, char want)
-{
-	for (int seen = 0; seen < n; usleep(1000)) {
-		DIR *d = opendir("/proc/self/task");
-		struct dirent *e;
-
-		if (d == NULL)
-			exit(3);
-		for (seen = 0; (e = readdir(d));) {
-			char path[300], state = 0;
-			FILE *f;
-
-			snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
-			if ((f = fopen(path, "r"))) {
-				seen += fscanf(f, "%*d (%*[^)]) %c", &state) == 1 && state == want;
-				fclose(f);
-			}
-		}
-		closedir(d);
-	}
 }
 
 // threads: N in ten functions, at depths from 0 to 30.
@@ -186,7 +164,7 @@ static void vforked(void)
 int main(int argc, char **argv)
 {
 	const char *mode = argv[1];
-	alarm(600);
+	alarm(1800);
 	if (!strcmp(mode, "threads")) threads(atol(argv[2]));
 	if (!strcmp(mode, "signal")) signalled(0);
 	if (!strcmp(mode, "altstack")) signalled(SA_ONSTACK);

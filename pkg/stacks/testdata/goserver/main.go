@@ -40,7 +40,7 @@ func accept(l net.Listener) {
 }
 
 func main() {
-	time.AfterFunc(10*time.Minute, func() { os.Exit(1) })
+	time.AfterFunc(30*time.Minute, func() { os.Exit(1) })
 	runtime.GOMAXPROCS(3)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
