@@ -85,7 +85,7 @@ step_unit() {
 	reader=$!
 	# shellcheck disable=SC2086
 	bounded 2700 env TMPDIR="$tmp/t" ${flag:+CGO_ENABLED=1} \
-		go test -v $flag -shuffle=on -timeout 20m ./... \
+		go test -v $flag -shuffle=on -timeout 30m ./... \
 		>"$tmp/pipe" 2>"$tmp/err" || bad=1
 	wait "$reader" || bad=1
 	grep -v '^go: downloading ' "$tmp/err" || :
