@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // limit bounds the run of one example, which takes a second or two.
-const limit = 5 * time.Minute
+const limit = 10 * time.Minute
 
 // standIns are the sections in which something is not the thing itself, and why.
 // The words are what the section calls: stand_in NAME, or edit.

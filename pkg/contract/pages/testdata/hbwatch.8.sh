@@ -44,10 +44,10 @@ sender other
 finish 0
 
 ### $ hbwatch -once /run/vigil/hb/web.hb
-sender web
+steady web
 example
 has /t/out '^web +alive '
-kill -STOP "$sender"
+fleeting web
 await sh -c 'hbwatch -once -fail-on dead -q /run/vigil/hb/web.hb; [ $? -eq 1 ]'
 example 1
 has /t/out '^web +dead '
@@ -90,12 +90,12 @@ cmp /t/out /var/log/vigil/events
 
 ### $ * * * * * hbwatch -once -q -state /run/vigil/cron.state /run/vigil/hb
 edit 's/^\* \* \* \* \* //'
-sender web
+steady web
 example
 has /t/out '^web +alive'
 example
 [ ! -s /t/out ] || fail 'mail of what has not changed'
-kill -STOP "$sender"
+fleeting web
 await sh -c 'hbwatch -once -fail-on dead /run/vigil/hb/web.hb; [ $? -eq 1 ]'
 example 2
 has /t/out '^web +dead'

@@ -2,7 +2,7 @@
 # The examples of heartbeat(5).
 
 ### $ hbwatch -once /run/vigil/hb/web.hb
-sender web
+steady web
 example
 has /t/out '^web +alive'
 

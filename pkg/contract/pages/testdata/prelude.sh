@@ -117,6 +117,12 @@ sender() {
 	await test -s "/run/vigil/hb/$id.hb"
 }
 
+# steady ID, fleeting ID: one beat for ID, after which it is alive for an hour, for
+# a second. However slow the machine is, a look sees the one alive, and soon the
+# other one dead.
+steady() { hbsend -once -ttl 1h "/run/vigil/hb/$1.hb"; }
+fleeting() { hbsend -once -ttl 1s "/run/vigil/hb/$1.hb"; }
+
 # watcher [FLAGS]: watches all that beats, with the events in /run/vigil/events.
 watcher() {
 	hbwatch -hold /run/vigil/hold "$@" /run/vigil/hb >/run/vigil/events 2>/t/hbwatch &

@@ -22,7 +22,7 @@ ls /var/lib/vigil/incident/web-*/summary.txt
 
 ### $ hbwatch -once /run/vigil/hb
 service web
-sender web -pidfile /run/web.pid
+sender web -pidfile /run/web.pid -interval 1m
 server web
 example
 has /t/out '^web +alive'

@@ -8,6 +8,6 @@ hbsend -once -ttl 1h /run/vigil/hb/web.hb
 hbwatch -once /run/vigil/hb
 
 ### $ vigil hbwatch -once /run/vigil/hb
-sender web
+steady web
 example
 has /t/out '^web +alive'
