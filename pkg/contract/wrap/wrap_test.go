@@ -1,12 +1,14 @@
 package wrap
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,26 +49,32 @@ func TestNetScripts(t *testing.T) {
 	underEveryShell(t, "testdata/net")
 }
 
-// port finds one that is free, over UDP and TCP, on this host alone.
+// ports counts those that were tried.
+var ports atomic.Int32
+
+// port finds one that is free, over UDP and TCP, on this host alone. The kernel gives
+// those below 32768 to nobody who does not ask for one: until it is used, no other
+// test gets it.
 func port() (string, error) {
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 1000 {
+		number := strconv.Itoa(20000 + (os.Getpid()*16+int(ports.Add(1)))%12000)
+		packets, err := net.ListenPacket("udp", "127.0.0.1:"+number)
+		if err != nil {
+			continue
+		}
+		connections, err := net.Listen("tcp", "127.0.0.1:"+number)
+		_ = packets.Close()
+		if err == nil {
+			return number, connections.Close()
+		}
 	}
-	defer packets.Close()
-	address := packets.LocalAddr().String()
-	connections, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", err
-	}
-	_, number, _ := strings.Cut(address, ":")
-	return number, connections.Close()
+	return "", errors.New("no free port")
 }
 
-// poll waits for a command to succeed: a minute, which is no time for a machine
+// poll waits for a command to succeed: two minutes, which is no time for a machine
 // that is busy.
 const poll = `#!/bin/sh
-tries=1200
+tries=2400
 until "$@" >/dev/null 2>&1; do
 	tries=$((tries - 1))
 	[ "$tries" -gt 0 ] || { echo "not in time: $*" >&2; exit 1; }
