@@ -152,12 +152,8 @@ replaced() { service && [ "$pid:$born" != "$old" ]; }
 undo() {
 	[ -z "$stopped" ] || signal CONT "$stopped" "$stopped_since" || :
 	stopped=''
-	for one in $hogs; do
-		kill "$one" 2>/dev/null || :
-	done
-	for one in $hogs; do
-		wait "$one" 2>/dev/null || :
-	done
+	# shellcheck disable=SC2086 # numbers
+	reap $hogs
 	hogs=''
 	[ -z "$filled" ] || rm -f -- "$filled"
 	filled=''
@@ -180,7 +176,6 @@ guard() {
 
 unguard() {
 	[ -n "$guard" ] || return 0
-	kill "$guard" 2>/dev/null || :
-	wait "$guard" 2>/dev/null || :
+	reap "$guard"
 	guard=''
 }

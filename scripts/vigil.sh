@@ -146,6 +146,20 @@ end_child() {
 	[ -z "$child" ] || kill "$child" 2>/dev/null || :
 }
 
+# reap PID...: has children of ours end, and waits for them. A signal that a shell
+# takes before it has become its program is lost there; so it is sent again. (bash
+# is told of the end of one child while it waits for another, and says so.)
+reap() {
+	[ $# -eq 0 ] || kill "$@" || :
+	for one; do
+		while process "$one"; do
+			sleep 0.05 || sleep 1
+			kill "$one" || :
+		done
+		wait "$one" || :
+	done
+} 2>/dev/null
+
 # process PID: its state into $state and the time of its start, which tells it
 # from another one of that number, into $started; fails if there is none, or
 # only what its parent has not yet taken note of.

@@ -132,6 +132,25 @@ func TestDoctorEndsBySignals(t *testing.T) {
 	})
 }
 
+// TestDoctorInsists: a signal that comes before a server has become what it is to be
+// is lost there. It ends all the same.
+func TestDoctorInsists(t *testing.T) {
+	underEveryShell(t, func(h *host) {
+		dist := filepath.Join(h.tree, "dist")
+		h.write("deaf/wdping", "#!/bin/sh\ncase $* in\n*-device*)\n\theard=\n\ttrap 'heard=yes' TERM\n\t: >"+h.in("begun")+
+			"\n\tuntil [ -n \"$heard\" ]; do sleep 0.05; done\n\ttrap - TERM\n\t;;\nesac\nexec "+dist+"/wdping \"$@\"\n", 0o755)
+		h.env = append(h.env, "PATH="+h.in("deaf")+":"+dist+":"+os.Getenv("PATH"))
+		cmd := h.background("out", h.argv("vigil-doctor", "wdping")...)
+		h.until("a server", func() bool { return exists(h.in("begun")) })
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			h.Fatal(err)
+		}
+		h.until("its end", func() bool { return state(cmd.Process.Pid) == "Z" })
+		_ = cmd.Wait()
+		h.until("nothing runs on", func() bool { return len(h.strays()) == 0 })
+	})
+}
+
 // TestDoctorInNamespaces: what a container, a locked-down user and a broken file
 // system do to it, for real.
 func TestDoctorInNamespaces(t *testing.T) {

@@ -157,9 +157,9 @@ func TestDrillTellsWhatFails(t *testing.T) {
 			h.Errorf("stderr %q", said)
 		}
 		// An hbwatch whose deadline lies beyond -t.
-		h.background("run/late", "hbwatch", "-hold", h.in("run/hold"), "-suspect", "1s", "-timeout", "10m", h.in("run/hb"))
+		h.background("run/late", "hbwatch", "-hold", h.in("run/hold"), "-suspect", "3s", "-timeout", "10m", h.in("run/hb"))
 		h.until("alive", func() bool { return strings.Contains(h.text("run/late"), `"to":"alive"`) })
-		drill(1, line{result: "NO", seen: `^suspect \d+\.\d, alive \d+\.\d, but not dead within 8 s$`}, "-e", h.in("run/late"), "-t", "8s", "svc", "stop")
+		drill(1, line{result: "NO", seen: `^suspect \d+\.\d, alive \d+\.\d, but not dead within 9 s$`}, "-e", h.in("run/late"), "-t", "9s", "svc", "stop")
 		h.watch("-timeout", "2s", "-timeout", "other=10m")
 		drill(1, line{result: "NO", seen: `^failed \d+\.\d, .*not back within 4 s$`}, "-e", h.in("run/events"), "-t", "4s", "svc", "kill")
 		_ = service.Wait()
@@ -206,6 +206,7 @@ func TestDrillRefuses(t *testing.T) {
 		refused(0, fmt.Sprintf("would stop pid %d until svc is dead", service.Process.Pid), "-n", "-y", "-f", "4", "svc")
 		h.write("vigil", string(vigil), 0o755)
 		watcher := h.background("run/events", h.in("vigil"), "hbwatch", "-hold", h.in("run/hold"), h.in("run/hb"))
+		h.until("it watches", func() bool { return h.text("run/events") != "" })
 		refused(0, fmt.Sprintf("svc: pid %d, watched by hbwatch (pid %d): %s\n", service.Process.Pid, watcher.Process.Pid, h.in("run/events")), "-n", "svc")
 		h.terminal("n\n", 1, "nothing was done")
 		if got := h.do(nil, filepath.Join(h.tree, "dist/diagfifo"), "hold", "-dir", h.in("run/hold"), "svc", "1m", "gdb"); got.code != 0 {
