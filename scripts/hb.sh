@@ -499,7 +499,8 @@ hb__run() {
 	every=$s
 	[ "$ms" = 0 ] || { sleep 0.001 && every=$s.$(printf %03d "$ms"); } 2>/dev/null || every=$((s + 1))
 	end='' nap='' said='' begun=''
-	trap 'end=1; [ -z "$nap" ] || kill "$nap" 2>/dev/null' HUP INT TERM
+	# A signal that a shell takes before it has become sleep is lost there; not this one.
+	trap 'end=1; [ -z "$nap" ] || kill -9 "$nap" 2>/dev/null' HUP INT TERM
 	while :; do
 		last=$end
 		[ -z "$last" ] || status=stopping
@@ -517,7 +518,6 @@ hb__run() {
 		nap=$!
 		[ -z "$end" ] || kill -9 "$nap" 2>/dev/null
 		wait "$nap" 2>/dev/null
-		# A signal that a shell takes before it has become sleep is lost there; not this one.
 		[ -z "$end" ] || { kill -9 "$nap" && wait "$nap"; } 2>/dev/null
 		nap=''
 	done
