@@ -127,6 +127,52 @@ func TestRestartOfWhatHasEnded(t *testing.T) {
 	})
 }
 
+// TestRestartOfWhatEndsMeanwhile: evidence takes its time, in which another one who
+// watches the service, as systemd does, may have had it started again.
+func TestRestartOfWhatEndsMeanwhile(t *testing.T) {
+	scriptedUnderEveryShell(t, func(c *chain) {
+		program, old := c.recorder("program"), c.sleeper()
+		c.beat(c.background("next", "/bin/sleep", "100000").Pid)
+		if err := os.Rename(c.in("hb/svc.hb"), c.in("beat")); err != nil {
+			c.Fatal(err)
+		}
+		c.beat(old)
+		evidence := c.in("evidence")
+		text := fmt.Sprintf("#!/bin/sh\nkill -KILL $HB_PID\nmv %s %s\n", c.in("beat"), c.in("hb/svc.hb"))
+		if err := os.WriteFile(evidence, []byte(text), 0o755); err != nil {
+			c.Fatal(err)
+		}
+		event := append(c.event("suspect", "dead"), fmt.Sprintf("HB_PID=%d", old))
+		got := c.do(0, event, "vigil-restart", "-s", program, "-i", evidence)
+		if c.text("record") != "" || !strings.Contains(got.stderr, "svc: was started again already\n") {
+			c.Errorf("record %q, %q", c.text("record"), got.stderr)
+		}
+	})
+}
+
+// TestKeepInsists: a signal that comes before a shell has become the program is lost
+// there. Who keeps it ends all the same.
+func TestKeepInsists(t *testing.T) {
+	scriptedUnderEveryShell(t, func(c *chain) {
+		deaf := fmt.Sprintf("#!/bin/sh\nheard=\ntrap 'heard=yes' TERM\n: >%s\nuntil [ -n \"$heard\" ]; do sleep 0.05; done\ntrap - TERM\nexec sleep 100000\n", c.in("begun"))
+		if err := os.WriteFile(c.in("deaf"), []byte(deaf), 0o755); err != nil {
+			c.Fatal(err)
+		}
+		cmd := c.script("service/sysvinit/keep", c.in("deaf"))
+		if err := cmd.Start(); err != nil {
+			c.Fatal(err)
+		}
+		c.until("it has begun", func() bool { _, err := os.Stat(c.in("begun")); return err == nil })
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			c.Fatal(err)
+		}
+		c.until("its end", func() bool { return state(c.T, cmd.Process.Pid) == "Z" })
+		if err := cmd.Wait(); err != nil {
+			c.Error(err)
+		}
+	})
+}
+
 // TestRestartByRespawn: a loop starts the service again; the script ends it,
 // by force if need be, and no process that the heartbeat may not name.
 func TestRestartByRespawn(t *testing.T) {

@@ -10,13 +10,14 @@ import (
 	"vigil/pkg/gate"
 )
 
+// entrypoint is the first process of a container.
+const entrypoint = "/usr/local/share/vigil/service/container/entrypoint"
+
 // contained starts a container as the runtime would: the entrypoint is its first
 // process, the user is not root, and nothing but /run can be written to.
-func contained(t *testing.T, shell string, command ...string) *chain {
+func contained(t *testing.T, files, shell string, command ...string) *chain {
 	t.Helper()
-	files := installed(t)
 	config := host.Config{Files: files, ReadOnly: true, Env: []string{"VIGIL_ID=web", "VIGIL_DIR=/run/vigil"}}
-	entrypoint := "/usr/local/share/vigil/service/container/entrypoint"
 	if shell == "busybox" {
 		busyboxOnly(t, files)
 		config.Alone = true
@@ -36,7 +37,7 @@ func TestContainer(t *testing.T) {
 	for _, shell := range []string{"dash", "busybox"} {
 		t.Run(shell, func(t *testing.T) {
 			t.Parallel()
-			c := contained(t, shell, "/usr/local/bin/web")
+			c := contained(t, installed(t), shell, "/usr/local/bin/web")
 			c.up(c.service(), c.hbsend(), c.diagfifo())
 			c.acknowledged("hbsend")
 			c.replaced(c.hbsend(), c.diagfifo())
@@ -55,7 +56,13 @@ func TestContainer(t *testing.T) {
 				}
 				return true
 			})
+			// Who beats and who explains end with the service, and nobody starts them again,
+			// however long the first process takes to see it.
+			first := c.first()
+			c.h.Signal(first, syscall.SIGSTOP)
 			c.h.Signal(c.find(c.service()), syscall.SIGKILL)
+			c.await("the first process to be alone", func() bool { return len(c.running()) == 1 })
+			c.h.Signal(first, syscall.SIGCONT)
 			c.ends(128 + 9)
 		})
 	}
@@ -78,7 +85,7 @@ func TestContainerEnds(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := contained(t, test.shell, "/bin/sh", "-c", test.script)
+			c := contained(t, installed(t), test.shell, "/bin/sh", "-c", test.script)
 			c.await("beats", c.alive)
 			c.await("the service to be ready", func() bool {
 				_, err := os.Stat(c.h.Path("/run/vigil/ready"))

@@ -45,7 +45,16 @@ func TestKubernetes(t *testing.T) {
 	gate.Need(t, "root", "tmpfs", "shells", "inits")
 	t.Parallel()
 	argv := probes(t)
-	c := contained(t, "busybox", "/usr/local/bin/web")
+	files := installed(t)
+	// One that is late is so for four seconds, which a machine that is busy may not
+	// even see: with this, for twenty.
+	text, err := os.ReadFile(filepath.Join(files, entrypoint))
+	slow := strings.Replace(string(text), " -interval 2s ", " -interval 10s ", 1)
+	if err != nil || slow == string(text) {
+		t.Fatalf("entrypoint: no -interval 2s, %v", err)
+	}
+	put(t, files, entrypoint, slow, 0o755)
+	c := contained(t, files, "busybox", "/usr/local/bin/web")
 	asks := func(kind string) int { return c.h.RunAs(uid, argv[kind]...).Code }
 	all := func(what string, startup, liveness, readiness int) {
 		t.Helper()
@@ -63,6 +72,9 @@ func TestKubernetes(t *testing.T) {
 	c.h.Signal(c.find(c.service()), syscall.SIGCONT)
 	c.tool("diagfifo", "release", "-dir", c.run+"/hold", "-force", c.id)
 	all("one that lives again", 0, 0, 0)
+	// Who beats would make it anew.
+	c.h.Signal(c.find(c.hbsend()), syscall.SIGSTOP)
+	c.await("nobody to beat", func() bool { return c.find(c.hbsend()).State == 'T' })
 	if err := os.Remove(c.h.Path(c.run + "/hb/web.hb")); err != nil {
 		t.Fatal(err)
 	}
