@@ -112,6 +112,7 @@ func TestDebugStandsBack(t *testing.T) {
 		refused(111, c.in("none")+": cannot be read", "-p", c.in("none"), "svc", "--", "touch", touch)
 
 		blind := c.background("blind", "hbwatch", "-timeout", "1h", c.in("hb/svc.hb"))
+		c.until("it watches", func() bool { return c.text("blind") != "" })
 		refused(1, fmt.Sprintf("svc: watched by hbwatch (pid %d) without -hold", blind.Pid), "svc", "--", "touch", touch)
 		c.do(0, nil, "vigil-debug", "-fn", "svc", "--", "true")
 		c.free()
