@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -43,10 +44,9 @@ type following struct {
 	regions []procfs.Region
 
 	known  []procfs.Mapping // smaps of the start: the flags and counts of each
-	filed  map[span]bool    // mappings of files, of which the content of the file was copied
-	single map[span]bool    // mappings copied once and for all: they do not change
+	filed  map[origin]bool  // mappings of files; true: the content of the file was copied
 	unsure []span           // the image may lack what is there: to be copied whole
-	elf    map[span]bool    // begin with the header of an ELF file
+	elf    map[span]bool    // of the last listing: begin with the header of an ELF file
 	filter uint64
 
 	rounds int
@@ -56,6 +56,30 @@ type following struct {
 type span struct{ start, end uint64 }
 
 func spanOf(m procfs.Mapping) span { return span{m.Start, m.End} }
+
+// origin is which part of which file a mapping shows: another one may take its
+// place at any time.
+type origin struct {
+	span
+	offset, inode uint64
+	major, minor  uint32
+}
+
+func originOf(m procfs.Mapping) origin {
+	return origin{spanOf(m), m.Offset, m.Inode, m.DevMajor, m.DevMinor}
+}
+
+// forget forgets of what has vanished since the last listing, or lies there along
+// with something else: its place in the core may be overwritten with other bytes.
+func (f *following) forget(maps []procfs.Mapping) {
+	clear(f.elf)
+	for o := range f.filed {
+		i, found := slices.BinarySearchFunc(maps, o.start, func(m procfs.Mapping, addr uint64) int { return cmp.Compare(m.Start, addr) })
+		if !found || originOf(maps[i]) != o || i > 0 && maps[i-1].End > o.start || i+1 < len(maps) && maps[i+1].Start < o.end {
+			delete(f.filed, o)
+		}
+	}
+}
 
 // describe gives a mapping of /proc/PID/maps the flags and counts that smaps
 // knew of it; a new one counts as populated.
@@ -88,6 +112,7 @@ func (f *following) mappings() ([]procfs.Mapping, error) {
 	for i := range maps {
 		maps[i] = f.describe(maps[i])
 	}
+	f.forget(maps)
 	return maps, err
 }
 
@@ -193,32 +218,13 @@ func (f *following) expected() (n int64) {
 
 // visit does what a round has to do for one mapping.
 func (f *following) visit(m procfs.Mapping, c *copier, add func(piece) error) error {
-	e := f.extentOf(m)
-	switch kindOf(m, e) {
+	switch kindOf(m, f.extentOf(m)) {
 	case tracked:
 		return f.track(m, add)
 	case filed:
 		return f.fromFile(m, c)
-	case once:
-		if f.single[spanOf(m)] {
-			return nil
-		}
-		f.single[spanOf(m)] = true
-		size := m.Size()
-		if e == header {
-			size = min(size, procfs.PageSize)
-		}
-		return f.whole(m, size, add)
 	}
 	return nil
-}
-
-func (f *following) whole(m procfs.Mapping, size uint64, add func(piece) error) error {
-	f.put(m.Start, m.Start+size)
-	if err := f.out.SetSize(int64(f.next)); err != nil {
-		return err
-	}
-	return f.hand(m.Start, m.Start+size, forked(m), add)
 }
 
 // hand hands the parts of a range to the copier.
@@ -232,15 +238,20 @@ func (f *following) hand(start, end uint64, gentle bool, add func(piece) error) 
 // to it: the file. To read that through the memory of the process would race with
 // its writes. Where the file cannot be had, all is left to the stop.
 func (f *following) fromFile(m procfs.Mapping, c *copier) error {
-	if _, tried := f.filed[spanOf(m)]; tried {
+	o := originOf(m)
+	if _, tried := f.filed[o]; tried {
 		return nil
 	}
+	was := f.current(m)
 	file, err := procfs.OpenMapped(f.id, m)
-	f.filed[spanOf(m)] = err == nil
 	if err != nil {
+		f.filed[o] = false
 		return nil
 	}
 	defer file.Close()
+	if f.filed[o] = was && f.current(m); !f.filed[o] {
+		return nil // what was opened may be the file of another mapping
+	}
 	f.put(m.Start, m.End)
 	if err := f.out.SetSize(int64(f.next)); err != nil {
 		return err

@@ -9,7 +9,7 @@ const (
 	ignored kind = iota
 	tracked      // private memory of no file: its writes are followed
 	filed        // a private mapping of a file: what is written is copied in the stop
-	once         // does not change
+	small        // the header of a file, the vdso: copied in the stop
 	atStop       // can only be copied in the stop
 	late         // shared: never of the moment, copied after it
 )
@@ -30,5 +30,5 @@ func kindOf(m procfs.Mapping, e extent) kind {
 	case e == everything && m.Inode != 0:
 		return filed
 	}
-	return once
+	return small
 }

@@ -33,7 +33,7 @@ func (j *job) precopy() (r *Report, err error) {
 	}
 	f := &following{
 		job: j, out: out, known: maps, id: j.living(),
-		filed: map[span]bool{}, single: map[span]bool{}, elf: map[span]bool{},
+		filed: map[origin]bool{}, elf: map[span]bool{},
 		regions: make([]procfs.Region, regionRoom),
 		bufs:    buffers(out, min(runtime.GOMAXPROCS(0), maxCopiers)),
 	}
@@ -174,12 +174,16 @@ func (f *following) finish(m *moment, rest *rest, room uint64, pause time.Durati
 func (f *following) image(rest *rest) *image {
 	f.know(rest.maps)
 	img := &image{}
-	for _, m := range rest.maps {
+	for i, m := range rest.maps {
 		if m.Name == "[vsyscall]" {
 			continue
 		}
-		m = f.describe(m)
-		e, size := f.extentOf(m), uint64(0)
+		e, size := rest.extents[i], uint64(0)
+		if m.Flags == "" {
+			if m = f.describe(m); keep(m, f.filter) == nothing {
+				e = nothing
+			}
+		}
 		switch {
 		case e == header:
 			size = procfs.PageSize
@@ -198,7 +202,7 @@ func (f *following) image(rest *rest) *image {
 // MADV_DONTDUMP counts for them, too.
 func (f *following) know(maps []procfs.Mapping) {
 	for _, m := range maps {
-		if f.describe(m).Flags == "" {
+		if m.Flags == "" {
 			if now, err := procfs.ReadSmaps(f.id); err == nil {
 				f.known = now
 			}

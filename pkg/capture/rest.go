@@ -35,11 +35,12 @@ var (
 // last round, and to copy it. All its memory is there, and touched, before.
 type rest struct {
 	*following
-	maps  []procfs.Mapping // of the stop
-	arena []byte
-	work  chan span
-	found []finding // by scanner
-	busy  sync.WaitGroup
+	maps    []procfs.Mapping // of the stop
+	extents []extent         // of the same index
+	arena   []byte
+	work    chan span
+	found   []finding // by scanner
+	busy    sync.WaitGroup
 
 	pieces []ptrace.Piece // what was copied, in the arena
 	gone   []span         // reads as zero
@@ -156,6 +157,7 @@ func (r *rest) take(ctx context.Context) (err error) {
 // copied.
 func (r *rest) sort(m procfs.Mapping, now []span) []span {
 	e := r.extentOf(m)
+	r.extents = append(r.extents, e)
 	switch kindOf(m, e) {
 	case tracked:
 		for lo := m.Start; lo < m.End; lo += scanPart {
@@ -167,21 +169,19 @@ func (r *rest) sort(m procfs.Mapping, now []span) []span {
 			}
 		}
 	case filed:
-		if !r.filed[spanOf(m)] {
+		if !r.filed[originOf(m)] {
 			return append(now, spanOf(m))
 		}
 		if own, err := r.ownPages(m, now); err == nil {
 			return own
 		}
 		return append(now, spanOf(m))
-	case once:
-		if !r.single[spanOf(m)] {
-			size := m.Size()
-			if e == header {
-				size = min(size, procfs.PageSize)
-			}
-			return append(now, span{m.Start, m.Start + size})
+	case small:
+		size := m.Size()
+		if e == header {
+			size = min(size, procfs.PageSize)
 		}
+		return append(now, span{m.Start, m.Start + size})
 	case atStop:
 		return r.populated(spanOf(m), now)
 	}
@@ -287,7 +287,7 @@ func (r *rest) placeOne(addr uint64) {
 	}
 	m := r.maps[i]
 	size := m.Size()
-	if r.extentOf(m) == header {
+	if r.extents[i] == header {
 		size = min(size, procfs.PageSize)
 	}
 	r.put(m.Start, m.Start+size)

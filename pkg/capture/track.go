@@ -61,7 +61,7 @@ func (f *following) registerEach(maps []procfs.Mapping) {
 // current says whether the mapping still is as it was when it was listed.
 func (f *following) current(m procfs.Mapping) bool {
 	now, ok, err := f.layout.At(m.Start)
-	return err == nil && ok && now.Start == m.Start && now.End == m.End && now.Inode == m.Inode
+	return err == nil && ok && now.Start == m.Start && now.End == m.End && now.Inode == m.Inode && now.Offset == m.Offset
 }
 
 // track protects and hands out what was written in a mapping. The protection

@@ -52,7 +52,7 @@ type procmapArg struct {
 }
 
 // At gives the mapping that covers addr, or the next one; ok is false behind the
-// last. Only its range, Inode and Perm are set.
+// last. Only its range, Offset, Inode and Perm are set.
 func (l *Layout) At(addr uint64) (m Mapping, ok bool, err error) {
 	arg := procmapArg{queryFlags: procmapNext, addr: addr}
 	arg.size = uint64(unsafe.Sizeof(arg))
@@ -72,7 +72,7 @@ func (l *Layout) At(addr uint64) (m Mapping, ok bool, err error) {
 	if arg.flags&procmapShared != 0 {
 		perm[3] = 's'
 	}
-	return Mapping{Start: arg.start, End: arg.end, Inode: arg.inode, Perm: string(perm)}, true, nil
+	return Mapping{Start: arg.start, End: arg.end, Offset: arg.offset, Inode: arg.inode, Perm: string(perm)}, true, nil
 }
 
 // OpenMapped opens the file behind a mapping for reading. Without the right to

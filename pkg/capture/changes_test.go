@@ -1,0 +1,75 @@
+package capture
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"vigil/pkg/gate"
+	"vigil/pkg/spool"
+)
+
+// changing starts testdata/changes.c.
+func changing(t *testing.T, mode string) (l *live, control, at uint64) {
+	t.Helper()
+	gate.Need(t, "gcc", "ptrace", "precopy")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "changes")
+	if out, err := exec.Command("gcc", "-O1", "-g", "-pthread", "-o", path, "testdata/changes.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v: %s", err, out)
+	}
+	l = launch(t, exec.Command(path, mode, dir))
+	if _, err := fmt.Sscanf(l.lines[0], "control %x %x", &control, &at); err != nil {
+		t.Fatal(err)
+	}
+	return l, control, at
+}
+
+// into captures l into a file without a name.
+func (l *live) into(t *testing.T, mode string) (*loadedCore, *Report, error) {
+	t.Helper()
+	target, err := Open(l.pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	file, err := spool.Create(filepath.Join(t.TempDir(), "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Discard()
+	r, err := target.Capture(t.Context(), &bounded{File: file}, Options{Mode: mode})
+	if err != nil {
+		return nil, nil, err
+	}
+	return loadCore(t, file, r.Size), r, nil
+}
+
+// What is mapped at the stop is shown, not what the same place showed before.
+func TestPlaceChangesHands(t *testing.T) {
+	for _, kind := range []string{"windows", "libraries"} {
+		t.Run(kind, func(t *testing.T) {
+			l, control, at := changing(t, kind)
+			for _, mode := range []string{"precopy", "fork", "stop"} {
+				for seen := 0; seen < 20; {
+					core, _, err := l.into(t, mode)
+					if err != nil {
+						t.Fatal(err)
+					}
+					head := core.page(control)
+					begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
+					if begun == 0 || begun != done {
+						continue
+					}
+					seen++
+					p := core.page(at)
+					if p == nil || binary.LittleEndian.Uint32(p[4:]) != uint32(done%2) {
+						t.Fatalf("%s: turn %d: %.8q", mode, done, p)
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,94 @@
+// changes MODE DIR: processes whose mappings, descriptors or program change while
+// they are captured. Each says where its control word is, and "ready".
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define PAGES 16
+
+// A turn that is under way has begun and is not done.
+static struct control {
+	volatile uint64_t begun, done;
+} *control;
+
+static void die(const char *what) { perror(what); exit(1); }
+
+static void *map(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+static void pause_a_little(void) { nanosleep(&(struct timespec){0, 300000}, NULL); }
+
+static void place(void *at, int prot, int flags, int fd, off_t offset)
+{
+	if (mmap(at, PAGES * PAGE, prot, MAP_PRIVATE | MAP_FIXED | flags, fd, offset) != at)
+		die("mmap");
+}
+
+// file has the pages of every kind: each begins with "\x7f""ELF" and its kind.
+static int file(const char *dir, const char *name, uint32_t kinds)
+{
+	char path[4096];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	for (uint32_t kind = 0; kind < kinds; kind++)
+		for (int i = 0; i < PAGES; i++) {
+			char b[PAGE] = "\x7f" "ELF";
+			memcpy(b + 4, &kind, 4);
+			if (name[0] == 'b')
+				b[4] = 1;
+			if (write(fd, b, PAGE) != PAGE)
+				die(path);
+		}
+	return fd;
+}
+
+// windows: one address shows one part of a file after the other.
+static void windows(const char *dir, char *at)
+{
+	int fd = file(dir, "a", 2);
+	for (uint64_t n = 1;; n++) {
+		control->begun = n;
+		place(at, PROT_READ | PROT_WRITE, 0, fd, n % 2 * PAGES * PAGE);
+		at[PAGES * PAGE - 1] = 1; // all of it belongs into the core then
+		control->done = n;
+		pause_a_little();
+	}
+}
+
+// libraries: one address bears the header of one file after the other.
+static void libraries(const char *dir, char *at)
+{
+	int fd[2] = {file(dir, "a", 1), file(dir, "b", 1)};
+	for (uint64_t n = 1;; n++) {
+		control->begun = n;
+		place(at, PROT_READ, 0, fd[n % 2], 0);
+		control->done = n;
+		pause_a_little();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	alarm(600);
+	control = map(PAGE);
+	char *at = map(3 * PAGES * PAGE);
+	munmap(at, PAGES * PAGE);
+	munmap(at + 2 * PAGES * PAGE, PAGES * PAGE);
+	at += PAGES * PAGE;
+	printf("control %lx %lx\nready\n", (unsigned long)control, (unsigned long)at);
+	fflush(stdout);
+	if (!strcmp(argv[1], "windows")) windows(argv[2], at);
+	if (!strcmp(argv[1], "libraries")) libraries(argv[2], at);
+}
