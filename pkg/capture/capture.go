@@ -128,6 +128,9 @@ func (t *Target) Capture(ctx context.Context, out Output, opt Options) (*Report,
 			r.Reason = strings.Join(why, "; ")
 			return r, nil
 		}
+		if changed := t.became(t.living()); changed != nil {
+			return nil, changed
+		}
 		if opt.Mode == a.name || !errors.Is(err, errUnfit) {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"vigil/pkg/gate"
@@ -69,6 +70,36 @@ func TestPlaceChangesHands(t *testing.T) {
 						t.Fatalf("%s: turn %d: %.8q", mode, done, p)
 					}
 				}
+			}
+		})
+	}
+}
+
+// A program that becomes another one is captured as one of them, or not at all.
+func TestProgramChanges(t *testing.T) {
+	for _, mode := range []string{"precopy", "fork", "stop", Auto} {
+		t.Run(mode, func(t *testing.T) {
+			l, at, _ := changing(t, "becomes")
+			for range 40 {
+				core, _, err := l.into(t, mode)
+				if err != nil {
+					if !strings.Contains(err.Error(), "became another program") {
+						t.Error(err)
+					}
+					continue
+				}
+				first := core.page(at)
+				if first == nil || binary.LittleEndian.Uint64(first) == 0 {
+					continue // it has just begun
+				}
+				for p := range uint64(8<<20) / page {
+					if b := core.page(at + p*page); b == nil || binary.LittleEndian.Uint64(b) != binary.LittleEndian.Uint64(first) {
+						t.Fatalf("page %d: %.8x, the first %.8x", p, b, first)
+					}
+				}
+			}
+			if st := l.state(t); st.State == 'Z' || st.State == 'T' || st.TracerPID != 0 {
+				t.Errorf("state %c, traced by %d", st.State, st.TracerPID)
 			}
 		})
 	}

@@ -62,6 +62,9 @@ func (t *Target) hold(f func(s *ptrace.Session, m *moment) error) (pause time.Du
 	if m.threads, err = readThreads(s.Threads()); err != nil {
 		return 0, t.threadsLost(err)
 	}
+	if err := t.became(m.id()); err != nil {
+		return 0, err
+	}
 	err = f(s, m)
 	s.Release()
 	return s.Pause(), err

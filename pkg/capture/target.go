@@ -7,6 +7,7 @@
 package capture
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -30,6 +31,7 @@ type Target struct {
 	Dumpable bool   // else only -force got here, and the core is not for its user
 
 	args    []string
+	auxv    []byte // differs with each program that a process becomes
 	stat    procfs.Stat
 	status  procfs.Status
 	process *procfs.Process
@@ -96,6 +98,9 @@ func (t *Target) inspect(force bool) (err error) {
 	if t.Exe, err = procfs.Exe(id); err != nil {
 		return t.explain(err)
 	}
+	if t.auxv, err = procfs.Auxv(id); err != nil {
+		return t.explain(err)
+	}
 	if !t.Dumpable && !force {
 		return fmt.Errorf("pid %d: is not dumpable (it changed its uid, or asked for it with PR_SET_DUMPABLE): it may hold secrets; -force captures it", t.PID)
 	}
@@ -138,6 +143,15 @@ func (t *Target) checkClass(id int) error {
 func (t *Target) not64() error { return fmt.Errorf("pid %d: is a 32-bit program", t.PID) }
 
 func (t *Target) gone() error { return fmt.Errorf("pid %d: ended: %w", t.PID, fs.ErrNotExist) }
+
+// became is the error for a process that has become another program (execve(2))
+// since it was opened; nil for all others. What is known of it does not hold.
+func (t *Target) became(id int) error {
+	if now, err := procfs.Auxv(id); err != nil || t.auxv == nil || bytes.Equal(now, t.auxv) {
+		return nil
+	}
+	return fmt.Errorf("pid %d: became another program meanwhile", t.PID)
+}
 
 // traced names the process whose thread is the tracer.
 func (t *Target) traced(tracer int) error {

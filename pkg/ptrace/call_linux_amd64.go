@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"runtime"
@@ -106,6 +107,9 @@ func (t *Thread) inSequence() bool {
 // are blocked meanwhile; one that cannot be is sent again at the release. ret is
 // what the kernel returned, a negative errno included; child is the process that
 // a clone made.
+//
+// The site may be stale: since it was found, the process may have become another
+// one (execve(2)), or have given up a library.
 func (t *Thread) call(site Site, nr uint64, args ...uint64) (ret int64, child int, err error) {
 	var regs, saved [regsSize]byte
 	if n, err := t.regset(unix.PTRACE_GETREGSET, ntPrstatus, saved[:]); err != nil || n != regsSize {
@@ -114,6 +118,9 @@ func (t *Thread) call(site Site, nr uint64, args ...uint64) (ret int64, child in
 	var mask uint64
 	if err := t.sigmask(ptraceGetSigmask, &mask); err != nil {
 		return 0, 0, err
+	}
+	if !t.holds(site.plain, callInstruction) {
+		return 0, 0, fmt.Errorf("thread %d: its code has changed: %w", t.TID, ErrCall)
 	}
 	g := t.newGuard(site, saved[:], mask)
 	regs = saved
@@ -143,11 +150,30 @@ func (t *Thread) call(site Site, nr uint64, args ...uint64) (ret int64, child in
 	if err := t.setRegs(regs[:]); err != nil {
 		return 0, 0, err
 	}
-	all := ^uint64(0)
-	if err := t.sigmask(ptraceSetSigmask, &all); err != nil {
+	most := ^uint64(faults)
+	if err := t.sigmask(ptraceSetSigmask, &most); err != nil {
 		return 0, 0, err
 	}
 	return t.through()
+}
+
+// holds says whether some code still is where it was.
+func (t *Thread) holds(addr uint64, code []byte) bool {
+	b := make([]byte, len(code))
+	return transfer(unix.SYS_PROCESS_VM_READV, t.TID, b, addr) && bytes.Equal(b, code)
+}
+
+// faults are the signals of a thread's own doing. They are not blocked in a call:
+// for one that is blocked, the kernel would take the handler away as well.
+const faults = 1<<(unix.SIGSEGV-1) | 1<<(unix.SIGBUS-1) | 1<<(unix.SIGILL-1) | 1<<(unix.SIGFPE-1) | 1<<(unix.SIGTRAP-1)
+
+// fault says whether the thread stands before such a signal, and nobody sent it.
+func (t *Thread) fault(sig unix.Signal) bool {
+	if sig > 31 || faults>>(sig-1)&1 == 0 {
+		return false
+	}
+	info, err := siginfo(t.TID)
+	return err == nil && int32(binary.LittleEndian.Uint32(info[8:])) > 0 // si_code
 }
 
 func (t *Thread) setRegs(regs []byte) error {
@@ -191,6 +217,8 @@ func (t *Thread) through() (ret int64, child int, err error) {
 			return ret, child, nil
 		case event == stopEvent:
 			// A trap that was on its way, or the group stops: not yet.
+		case event == 0 && t.fault(sig):
+			return 0, 0, fmt.Errorf("thread %d: %v at the call: %w", t.TID, sig, ErrCall)
 		case event == 0:
 			t.again = append(t.again, sig) // SIGSTOP as a rule
 		}

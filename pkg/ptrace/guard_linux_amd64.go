@@ -57,7 +57,7 @@ type guard struct {
 
 // newGuard writes the frame. It is nil where there is no way to do so.
 func (t *Thread) newGuard(site Site, saved []byte, mask uint64) *guard {
-	if site.returning == 0 || site.restore == 0 || t.shadowed() {
+	if site.returning == 0 || site.restore == 0 || t.shadowed() || !t.holds(site.returning, callReturn) || !t.holds(site.restore, handlerReturn) {
 		return nil
 	}
 	reg := func(off int) uint64 { return binary.LittleEndian.Uint64(saved[off:]) }
