@@ -104,3 +104,16 @@ func TestProgramChanges(t *testing.T) {
 		})
 	}
 }
+
+// Children that the target makes during a capture are as they would be without it.
+func TestChildrenInheritNothing(t *testing.T) {
+	l, _, _ := changing(t, "forks")
+	for range 60 {
+		if _, _, err := l.into(t, precopyMode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said := l.stderr.String(); said != "" {
+		t.Error(said)
+	}
+}

@@ -44,15 +44,21 @@ func (s *Session) fittest() *Thread {
 	return best
 }
 
-// Fork makes a stopped target fork. The error wraps ErrCall when no thread is in
-// a state for it, or the kernel does not let the target fork (unix.EAGAIN,
-// unix.ENOMEM); the target is then as before.
-func (s *Session) Fork(site Site) (*Copy, error) {
+// ready is the stopped thread in which a call can be made now.
+func (s *Session) ready() (*Thread, error) {
 	t := s.fittest()
 	if t == nil {
 		return nil, fmt.Errorf("no thread is fit for a call: %w", ErrCall)
 	}
-	if err := t.setOptions(filtered(s.pid, t.TID)); err != nil {
+	return t, t.setOptions(filtered(s.pid, t.TID))
+}
+
+// Fork makes a stopped target fork. The error wraps ErrCall when no thread is in
+// a state for it, or the kernel does not let the target fork (unix.EAGAIN,
+// unix.ENOMEM); the target is then as before.
+func (s *Session) Fork(site Site) (*Copy, error) {
+	t, err := s.ready()
+	if err != nil {
 		return nil, err
 	}
 	late := false
@@ -260,39 +266,59 @@ func (b *borrower) end() {
 }
 
 // Userfaultfd makes a userfaultfd(2) of the target's memory and takes it over;
-// the target keeps no descriptor of it. It always asks for UFFD_USER_MODE_ONLY:
+// the target keeps no descriptor of it. All threads stand meanwhile: a child that
+// one of them makes would inherit it, and a descriptor that one of them opens would
+// not get the number that it has to. It always asks for UFFD_USER_MODE_ONLY:
 // whether more is allowed is judged by the rights of the target. The error wraps
 // ErrCall where there is no such thing.
-func Userfaultfd(pid int, site Site) (*os.File, error) {
+func Userfaultfd(pid int, site Site) (file *os.File, err error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, fmt.Errorf("pid %d: pidfd: %w: %w", pid, err, ErrCall)
 	}
 	defer unix.Close(pidfd)
-	var file *os.File
-	err = borrow(pid, func(t *Thread) error {
-		const userModeOnly = 1
-		fd, _, err := t.call(site, sysUserfaultfd, unix.O_CLOEXEC|unix.O_NONBLOCK|userModeOnly)
+	err = Run(func() error {
+		s, err := Seize(pid)
 		if err != nil {
 			return err
 		}
-		if fd < 0 {
-			return fmt.Errorf("pid %d: userfaultfd: %w: %w", pid, unix.Errno(-fd), ErrCall)
+		defer s.Release()
+		defer Hurry()()
+		if err := s.Stop(callLimit); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrCall)
 		}
-		own, err := unix.PidfdGetfd(pidfd, int(fd), 0)
-		if err == nil {
-			file = os.NewFile(uintptr(own), "userfaultfd")
-		} else {
-			err = fmt.Errorf("pid %d: pidfd_getfd: %w: %w", pid, err, ErrCall)
+		t, err := s.ready()
+		if err != nil {
+			return err
 		}
-		_, _, cerr := t.call(site, sysClose, uint64(fd))
-		return errors.Join(err, cerr)
+		t.slow = func() { s.releaseBut(t) }
+		file, err = t.userfaultfd(pid, pidfd, site)
+		return err
 	})
 	if err != nil && file != nil {
 		file.Close()
 		file = nil
 	}
 	return file, err
+}
+
+func (t *Thread) userfaultfd(pid, pidfd int, site Site) (file *os.File, err error) {
+	const userModeOnly = 1
+	fd, _, err := t.call(site, sysUserfaultfd, unix.O_CLOEXEC|unix.O_NONBLOCK|userModeOnly)
+	if err != nil {
+		return nil, err
+	}
+	if fd < 0 {
+		return nil, fmt.Errorf("pid %d: userfaultfd: %w: %w", pid, unix.Errno(-fd), ErrCall)
+	}
+	own, err := unix.PidfdGetfd(pidfd, int(fd), 0)
+	if err == nil {
+		file = os.NewFile(uintptr(own), "userfaultfd")
+	} else {
+		err = fmt.Errorf("pid %d: pidfd_getfd: %w: %w", pid, err, ErrCall)
+	}
+	_, _, cerr := t.call(site, sysClose, uint64(fd))
+	return file, errors.Join(err, cerr)
 }
 
 // CloseDescriptor makes the process close one of its descriptors.

@@ -1,12 +1,15 @@
 // changes MODE DIR: processes whose mappings, descriptors or program change while
 // they are captured. Each says where its control word is, and "ready".
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +82,38 @@ static void libraries(const char *dir, char *at)
 	}
 }
 
+// forks: a thread that waits, and one that makes children all the time. None of them
+// may inherit what is made in the process for a moment.
+static void *waits(void *unused)
+{
+	for (;;)
+		pause_a_little();
+	return NULL;
+}
+
+static void look(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	for (struct dirent *e; (e = readdir(d));) {
+		char target[64] = "";
+		if (readlinkat(dirfd(d), e->d_name, target, sizeof target - 1) > 0 && strstr(target, "userfaultfd"))
+			fprintf(stderr, "a child inherited %s\n", target);
+	}
+	_exit(0);
+}
+
+static void forks(void)
+{
+	pthread_t t;
+	pthread_create(&t, NULL, waits, NULL);
+	for (;;) {
+		pid_t pid = fork();
+		if (pid == 0)
+			look();
+		waitpid(pid, NULL, 0);
+	}
+}
+
 // becomes: a program that soon becomes another one (execve(2)), which has other
 // memory at the same addresses.
 static void becomes(char **argv, uint64_t n)
@@ -120,5 +155,6 @@ int main(int argc, char **argv)
 	printf("control %lx %lx\nready\n", (unsigned long)control, (unsigned long)at);
 	fflush(stdout);
 	if (!strcmp(argv[1], "windows")) windows(argv[2], at);
+	if (!strcmp(argv[1], "forks")) forks();
 	if (!strcmp(argv[1], "libraries")) libraries(argv[2], at);
 }
