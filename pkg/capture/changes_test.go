@@ -3,9 +3,11 @@ package capture
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"vigil/pkg/gate"
@@ -115,5 +117,57 @@ func TestChildrenInheritNothing(t *testing.T) {
 	}
 	if said := l.stderr.String(); said != "" {
 		t.Error(said)
+	}
+}
+
+// blocked is an Output that takes nothing until it is let go.
+type blocked struct {
+	*bounded
+	first sync.Once
+	begun chan struct{}
+	goOn  chan struct{}
+}
+
+func (b *blocked) WriteAt(p []byte, at int64) (int, error) {
+	b.first.Do(func() { close(b.begun) })
+	<-b.goOn
+	return b.bounded.WriteAt(p, at)
+}
+
+// What a target holds open is free when it ends, however long its copy is read.
+func TestCopyHoldsNothingOpen(t *testing.T) {
+	l := start(t, "calls")
+	target, err := Open(l.pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	file, err := spool.Create(filepath.Join(t.TempDir(), "core"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Discard()
+	out := &blocked{bounded: &bounded{File: file}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	done := make(chan error)
+	go func() {
+		_, err := target.Capture(t.Context(), out, Options{Mode: "fork"})
+		done <- err
+	}()
+	<-out.begun
+	l.Process.Kill()
+	ended := make(chan struct{})
+	go func() {
+		l.Process.Wait()
+		io.Copy(io.Discard, l.stdout) // its other end is with the target alone
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case err := <-done:
+		t.Errorf("the copy held the pipe until it ended: %v", err)
+	}
+	close(out.goOn)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

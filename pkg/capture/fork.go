@@ -53,6 +53,8 @@ func (j *job) fork() (r *Report, err error) {
 		if err != nil {
 			return err
 		}
+		// Where that cannot be, they stay open until the copy is read.
+		_ = c.CloseFiles()
 		w.id = c.PID
 		err = w.watch(bufs)
 		tail = c.End()

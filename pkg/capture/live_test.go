@@ -89,6 +89,8 @@ type live struct {
 	lines []string // what it said before "ready"
 	file  string   // of its counters
 
+	stdout io.Reader
+
 	stderr words
 }
 
@@ -142,7 +144,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *live {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	l.pid = cmd.Process.Pid
+	l.pid, l.stdout = cmd.Process.Pid, out
 	t.Cleanup(func() {
 		syscall.Kill(-l.pid, syscall.SIGKILL)
 		err := cmd.Wait()

@@ -19,6 +19,7 @@ const (
 	sysClone       = unix.SYS_CLONE
 	sysWait4       = unix.SYS_WAIT4
 	sysClose       = unix.SYS_CLOSE
+	sysCloseRange  = unix.SYS_CLOSE_RANGE
 	sysUserfaultfd = unix.SYS_USERFAULTFD
 )
 

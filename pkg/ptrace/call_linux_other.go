@@ -16,4 +16,5 @@ const (
 	sysWait4       = 0
 	sysClose       = 0
 	sysUserfaultfd = 0
+	sysCloseRange  = 0
 )

@@ -107,6 +107,26 @@ func bind(child int) error {
 	return nil
 }
 
+// CloseFiles parts the copy from the descriptors that it has in common with the
+// target. If that ends before the copy, its port is free and its peers see the end
+// then, not when the copy is read. It is for the time after the release.
+func (c *Copy) CloseFiles() error {
+	const unshare = 1 << 1 // CLOSE_RANGE_UNSHARE
+	t := &Thread{TID: c.PID, state: stopped, trapped: true}
+	options := uintptr(unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD)
+	if filtered(c.PID, c.PID) {
+		options |= unix.PTRACE_O_SUSPEND_SECCOMP
+	}
+	if err := ptrace(unix.PTRACE_SETOPTIONS, c.PID, 0, options); err != nil {
+		return fmt.Errorf("pid %d: options: %w", c.PID, err)
+	}
+	ret, _, err := t.call(c.site, sysCloseRange, 0, 1<<32-1, unshare)
+	if err == nil && ret < 0 {
+		err = fmt.Errorf("pid %d: close_range: %w", c.PID, unix.Errno(-ret)) // before Linux 5.9
+	}
+	return err
+}
+
 // setOptions sets what a call needs; they are set while a call is made; they end with the release.
 func (t *Thread) setOptions(seccomp bool) error {
 	options := uintptr(unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE)
