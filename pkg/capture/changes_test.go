@@ -2,12 +2,14 @@ package capture
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"vigil/pkg/gate"
@@ -134,26 +136,39 @@ func (b *blocked) WriteAt(p []byte, at int64) (int, error) {
 	return b.bounded.WriteAt(p, at)
 }
 
-// What a target holds open is free when it ends, however long its copy is read.
-func TestCopyHoldsNothingOpen(t *testing.T) {
-	l := start(t, "calls")
+// begin starts a capture of l whose output waits. The caller ends the wait.
+func (l *live) begin(t *testing.T, mode string) (out *blocked, done chan error) {
+	t.Helper()
 	target, err := Open(l.pid, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer target.Close()
 	file, err := spool.Create(filepath.Join(t.TempDir(), "core"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Discard()
-	out := &blocked{bounded: &bounded{File: file}, begun: make(chan struct{}), goOn: make(chan struct{})}
-	done := make(chan error)
+	t.Cleanup(func() {
+		file.Discard()
+		target.Close()
+	})
+	out = &blocked{bounded: &bounded{File: file}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	done = make(chan error, 1)
 	go func() {
-		_, err := target.Capture(t.Context(), out, Options{Mode: "fork"})
+		_, err := target.Capture(t.Context(), out, Options{Mode: mode})
 		done <- err
 	}()
-	<-out.begun
+	select {
+	case <-out.begun:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return out, done
+}
+
+// What a target holds open is free when it ends, however long its copy is read.
+func TestCopyHoldsNothingOpen(t *testing.T) {
+	l := start(t, "calls")
+	out, done := l.begin(t, "fork")
 	l.Process.Kill()
 	ended := make(chan struct{})
 	go func() {
@@ -164,10 +179,23 @@ func TestCopyHoldsNothingOpen(t *testing.T) {
 	select {
 	case <-ended:
 	case err := <-done:
-		t.Errorf("the copy held the pipe until it ended: %v", err)
+		t.Fatalf("the copy held the pipe until it ended: %v", err)
 	}
 	close(out.goOn)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// What the target opens during a capture may spoil the copy as well as what it had
+// open before.
+func TestUnseenWritesBeginLate(t *testing.T) {
+	l, _, _ := changing(t, "rings")
+	out, done := l.begin(t, precopyMode)
+	syscall.Kill(l.pid, syscall.SIGUSR1)
+	eventually(t, "the ring", func() bool { return strings.Contains(l.stderr.String(), "registered") })
+	close(out.goOn)
+	if err := <-done; !errors.Is(err, errUnfit) {
+		t.Errorf("%v, want it refused", err)
 	}
 }

@@ -33,6 +33,7 @@ var edges = []struct {
 	{mode: "uffd-fork", refuse: "precopy fork", auto: "stop"},
 	{mode: "uffd-left", auto: "fork"}, // as a killed capture may leave it
 	{mode: "io_uring", refuse: "precopy", auto: "fork"},
+	{mode: "xdp", refuse: "precopy", auto: "fork"},
 	{mode: "huge", auto: "fork"},
 	{mode: "nproc", refuse: "fork", auto: "stop", as: 65533},
 	{mode: "plain", auto: "fork", spawned: syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}}, // pid 1 there

@@ -17,24 +17,17 @@ const maxDescriptors = 1 << 16
 // guest. Such writes are not seen by a write protection.
 var behind = []string{
 	"anon_inode:[io_uring]", "anon_inode:kvm", "/dev/vfio", "/dev/infiniband", "/dev/vhost", "/dev/kvm", "/dev/dri", "/dev/nvidia", "/dev/kfd",
-	"anon_inode:[infiniband", "anon_inode:[uverbs", "anon_inode:[vfio",
+	"anon_inode:[infiniband", "anon_inode:[uverbs", "anon_inode:[vfio", "/dev/video", "/dev/accel",
 }
+
+// behindSocket is what a socket of XDP is called: packets are written into memory
+// that it has pinned, and that VmPin does not count.
+const behindSocket = "XDP"
 
 // followable says why the writes of the target cannot be followed: an error that
 // wraps errUnfit. For a page that was written behind the page tables the image
 // would be wrong, which is worse than a longer pause.
 func (j *job) followable(maps []procfs.Mapping) error {
-	unfit := func(format string, a ...any) error {
-		return fmt.Errorf("precopy: "+format+": %w", append(a, errUnfit)...)
-	}
-	id := j.living()
-	status, err := procfs.ReadStatus(id)
-	if err != nil {
-		return err
-	}
-	if status.VMPin > 0 {
-		return unfit("%d kB are pinned for a device", status.VMPin>>10)
-	}
 	for _, m := range maps {
 		if m.Has("um") || m.Has("uw") || m.Has("ui") {
 			return unfit("it follows its memory by a userfaultfd of its own")
@@ -42,6 +35,25 @@ func (j *job) followable(maps []procfs.Mapping) error {
 		if (m.Has("pf") || m.Has("io")) && !strings.HasPrefix(m.Name, "[vvar") {
 			return unfit("it maps a device at %#x", m.Start)
 		}
+	}
+	return j.unseen()
+}
+
+func unfit(format string, a ...any) error {
+	return fmt.Errorf("precopy: "+format+": %w", append(a, errUnfit)...)
+}
+
+// unseen says what may write to the memory of the target now without being seen.
+// It is asked before the first round and after the stop, for the target goes on to
+// open things meanwhile.
+func (j *job) unseen() error {
+	id := j.living()
+	status, err := procfs.ReadStatus(id)
+	if err != nil {
+		return err
+	}
+	if status.VMPin > 0 {
+		return unfit("%d kB are pinned for a device", status.VMPin>>10)
 	}
 	list, cut, err := procfs.Descriptors(id, maxDescriptors)
 	if err != nil {
@@ -65,6 +77,9 @@ func (j *job) followable(maps []procfs.Mapping) error {
 			if strings.HasPrefix(d, b) {
 				return unfit("%s can write to its memory behind the page tables", d)
 			}
+		}
+		if strings.HasPrefix(d, "socket:") && procfs.SocketProtocol(id, fd) == behindSocket {
+			return unfit("a socket of XDP can write to its memory behind the page tables")
 		}
 		if strings.HasPrefix(d, "/") && direct(id, fd) {
 			return unfit("%s is open for direct I/O, which can write to its memory behind the page tables", d)

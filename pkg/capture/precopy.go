@@ -106,6 +106,9 @@ func (f *following) capture(site ptrace.Site) (*Report, error) {
 		m = at
 		return f.guard(rest.take, rest.steps.Load)
 	})
+	if err == nil {
+		err = f.unseen()
+	}
 	if err != nil {
 		return nil, f.failed(err)
 	}

@@ -72,6 +72,17 @@ func DescriptorInfo(pid, fd int, key string) string {
 	return ""
 }
 
+// SocketProtocol gives the kernel's name for the protocol of a socket of pid, such as
+// TCP or UNIX; "" for what is no socket, or not any more.
+func SocketProtocol(pid, fd int) string {
+	var b [32]byte
+	n, err := unix.Getxattr(path(pid, "fd/"+strconv.Itoa(fd)), "system.sockprotoname", b[:])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(b[:n]), "\x00")
+}
+
 // WorkingDirectory gives the path of the directory in which pid works.
 func WorkingDirectory(pid int) (string, error) {
 	target, err := os.Readlink(path(pid, "cwd"))

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_xdp.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -109,6 +111,17 @@ static void fixed_buffers(void)
 		die("io_uring");
 }
 
+// xdp: memory into which packets are written.
+static void packets(void)
+{
+	int fd = socket(AF_XDP, SOCK_RAW, 0);
+	char *p = map(16 * PAGE, 0);
+	tell("pinned", p, 16 * PAGE, 'p');
+	struct xdp_umem_reg r = {.addr = (unsigned long)p, .len = 16 * PAGE, .chunk_size = PAGE / 2};
+	if (fd < 0 || setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &r, sizeof r))
+		die("xdp");
+}
+
 int main(int argc, char **argv)
 {
 	alarm(1800);
@@ -128,6 +141,7 @@ int main(int argc, char **argv)
 	if (!strcmp(mode, "uffd-fork")) own_userfaultfd(UFFD_FEATURE_EVENT_FORK);
 	if (!strcmp(mode, "uffd-left") && syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY) < 0) die("userfaultfd");
 	if (!strcmp(mode, "io_uring")) fixed_buffers();
+	if (!strcmp(mode, "xdp")) packets();
 	if (!strcmp(mode, "huge")) tell("huge", map(2 << 20, MAP_HUGETLB), 2 << 20, 'h');
 	if (!strcmp(mode, "nproc")) {
 		struct rlimit one = {1, 1};
