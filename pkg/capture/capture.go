@@ -142,8 +142,10 @@ func (t *Target) Capture(ctx context.Context, out Output, opt Options) (*Report,
 	return nil, fmt.Errorf("mode %s: no such mode", opt.Mode)
 }
 
-// startOver makes the output empty for the next arrangement.
+// startOver makes the output empty for the next arrangement, which looks at the
+// target anew.
 func (j *job) startOver() error {
+	j.maps = nil
 	if out, ok := j.out.(Rewritable); ok {
 		return out.SetSize(0)
 	}

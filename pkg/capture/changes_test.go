@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -76,6 +77,38 @@ func TestPlaceChangesHands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Memory that stays behind in a fork is taken from where it is at the stop.
+func TestStayingMemoryChangesHands(t *testing.T) {
+	l, control, at := changing(t, "stays")
+	for _, mode := range []string{"fork", "precopy", "stop"} {
+		for seen := 0; seen < 40; {
+			core, r, err := l.into(t, mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			head := core.page(control)
+			begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
+			if begun == 0 || begun != done {
+				continue
+			}
+			seen++
+			first, last := uint64(0), uint64(16)
+			if done%2 == 1 {
+				first, last = 4, 8
+			}
+			for p := first; p < last; p++ {
+				b := core.page(at + p*page)
+				if r.Unread > 0 && (b == nil || b[0] == 0) {
+					continue // and it says so
+				}
+				if b == nil || !bytes.Equal(b, bytes.Repeat([]byte{byte(done % 100)}, page)) {
+					t.Fatalf("%s: turn %d, page %d: %.8x", mode, done, p, b)
+				}
+			}
+		}
 	}
 }
 

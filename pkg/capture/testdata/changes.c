@@ -142,6 +142,23 @@ static void becomes(char **argv, uint64_t n)
 	die("execve");
 }
 
+// stays: in turn memory that does not go along in a fork, and more of it that does.
+static void stays(char *at)
+{
+	for (uint64_t n = 1;; n++) {
+		control->begun = n;
+		munmap(at, PAGES * PAGE);
+		size_t from = n % 2 ? 4 : 0, to = n % 2 ? 8 : PAGES;
+		if (mmap(at + from * PAGE, (to - from) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			die("mmap");
+		if (n % 2)
+			madvise(at + from * PAGE, (to - from) * PAGE, n % 4 == 1 ? MADV_DONTFORK : MADV_WIPEONFORK);
+		memset(at + from * PAGE, n % 100, (to - from) * PAGE);
+		control->done = n;
+		pause_a_little();
+	}
+}
+
 // rings: at a signal it gives memory to io_uring(7), whose writes are not seen.
 static void ring(int unused)
 {
@@ -170,6 +187,7 @@ int main(int argc, char **argv)
 	printf("control %lx %lx\nready\n", (unsigned long)control, (unsigned long)at);
 	fflush(stdout);
 	if (!strcmp(argv[1], "windows")) windows(argv[2], at);
+	if (!strcmp(argv[1], "stays")) stays(at);
 	if (!strcmp(argv[1], "rings"))
 		for (signal(SIGUSR1, ring);; pause_a_little())
 			;
