@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -77,6 +79,38 @@ func TestPlaceChangesHands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Shared memory that is given up before it was copied is no reason to fail, and what
+// took its place is not shown for it.
+func TestSharedMemoryVanishes(t *testing.T) {
+	l, control, at := changing(t, "shares")
+	if err := os.WriteFile("/proc/"+strconv.Itoa(l.pid)+"/coredump_filter", []byte("0xff"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"precopy", "fork", "stop"} {
+		for range 60 {
+			core, r, err := l.into(t, mode)
+			if err != nil {
+				t.Fatalf("%s: %v", mode, err)
+			}
+			head := core.page(control)
+			begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
+			if begun != done || done%2 == 0 {
+				continue
+			}
+			b := core.page(at)
+			if b == nil {
+				t.Fatalf("%s: turn %d: no page", mode, done)
+			}
+			if r.Unread > 0 && bytes.Equal(b, make([]byte, page)) {
+				continue // and it says so
+			}
+			if string(b[:4]) != "\x7fELF" || binary.LittleEndian.Uint32(b[4:]) != uint32(done/2%64) {
+				t.Fatalf("%s: turn %d: %.8q, %d bytes unread", mode, done, b, r.Unread)
+			}
+		}
 	}
 }
 

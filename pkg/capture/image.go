@@ -1,9 +1,7 @@
 package capture
 
 import (
-	"errors"
 	"io"
-	"io/fs"
 	"slices"
 
 	"vigil/pkg/corefile"
@@ -141,18 +139,28 @@ func (img *image) plan(pages populace, c *copier, add func(piece) error) error {
 }
 
 // backed visits the pages of shared memory that hold data, whoever wrote them.
-// Without the right to ask for those, only the pages count that the target
-// itself has touched: to read the others would fill the holes between them with
-// memory, on the bill of the target.
+// Where those cannot be asked for, because the right is missing, because the file
+// is one that cannot be opened (that of an AIO ring), or because the mapping is gone
+// by now, only the pages count that the target itself has touched: to read the
+// others would fill the holes between them with memory, on the bill of the target.
 func backed(pages populace, m procfs.Mapping, c *copier, visit func(start, end uint64) error) error {
-	err := pages.Backed(m, visit)
-	if !errors.Is(err, fs.ErrPermission) {
+	unseen := m.Size()
+	var failed error
+	count := func(start, end uint64) error {
+		unseen -= end - start
+		failed = visit(start, end)
+		return failed
+	}
+	err := pages.Backed(m, count)
+	if err == nil || failed != nil {
+		return failed
+	}
+	if unseen == m.Size() {
+		err = pages.Present(m.Start, m.End, count)
+	}
+	c.unread.Add(int64(unseen))
+	if failed != nil || unseen == m.Size() {
 		return err
 	}
-	unseen := m.Size()
-	defer func() { c.unread.Add(int64(unseen)) }()
-	return pages.Present(m.Start, m.End, func(start, end uint64) error {
-		unseen -= end - start
-		return visit(start, end)
-	})
+	return nil
 }

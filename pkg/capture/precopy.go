@@ -214,7 +214,8 @@ func (f *following) know(maps []procfs.Mapping) {
 	}
 }
 
-// copyLate copies shared memory, which is never of the moment.
+// copyLate copies shared memory, which is never of the moment. What took its place
+// meanwhile is none of it.
 func (f *following) copyLate(rest *rest, img *image) (*copier, error) {
 	if err := f.out.SetSize(int64(f.next)); err != nil {
 		return nil, err
@@ -226,5 +227,24 @@ func (f *following) copyLate(rest *rest, img *image) (*copier, error) {
 		}
 	}
 	c := newCopier(f.src, f.out)
-	return c, c.run(f.ctx, f.bufs, func(add func(piece) error) error { return shared.plan(f.src, c, add) })
+	err := c.run(f.ctx, f.bufs, func(add func(piece) error) error { return shared.plan(f.src, c, add) })
+	for i, s := range shared.segments {
+		if err == nil && !f.stays(shared.maps[i]) {
+			c.unread.Add(int64(s.FileSize))
+			err = f.out.Clear(int64(s.Offset), int64(s.FileSize))
+		}
+	}
+	return c, err
+}
+
+// stays says whether a range shows the same part of the same file as it did.
+func (f *following) stays(m procfs.Mapping) bool {
+	for addr := m.Start; addr < m.End; {
+		now, ok, err := f.layout.At(addr)
+		if err != nil || !ok || now.Start > addr || !now.Shared() || now.Inode != m.Inode || now.Offset-now.Start != m.Offset-m.Start {
+			return false
+		}
+		addr = now.End
+	}
+	return true
 }

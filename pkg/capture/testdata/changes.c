@@ -159,6 +159,27 @@ static void stays(char *at)
 	}
 }
 
+// shares: a shared mapping that comes and goes, and what takes its place.
+static void shares(const char *dir, char *at)
+{
+	int fd = file(dir, "a", 64);
+	for (uint64_t n = 1;; n++) {
+		control->begun = n;
+		void *p = MAP_FAILED;
+		if (n % 2)
+			p = mmap(at, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, n / 2 % 64 * PAGES * PAGE);
+		else if ((p = mmap(at, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)) == at)
+			memset(at, 'x', PAGES * PAGE);
+		if (p != at)
+			die("mmap");
+		control->done = n;
+		pause_a_little();
+		control->begun = n + 1;
+		if (n % 4 == 3)
+			munmap(at, PAGES * PAGE);
+	}
+}
+
 // rings: at a signal it gives memory to io_uring(7), whose writes are not seen.
 static void ring(int unused)
 {
@@ -188,6 +209,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (!strcmp(argv[1], "windows")) windows(argv[2], at);
 	if (!strcmp(argv[1], "stays")) stays(at);
+	if (!strcmp(argv[1], "shares")) shares(argv[2], at);
 	if (!strcmp(argv[1], "rings"))
 		for (signal(SIGUSR1, ring);; pause_a_little())
 			;
