@@ -28,6 +28,7 @@ var edges = []struct {
 }{
 	{mode: "seccomp", auto: "fork"},
 	{mode: "waits", auto: "fork"},
+	{mode: "sleeps", auto: "fork", spawned: syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWIPC}}, // its semaphore goes with it
 	{mode: "stay", auto: "fork"},
 	{mode: "uffd", refuse: "precopy", auto: "fork"},
 	{mode: "uffd-fork", refuse: "precopy fork", auto: "stop"},

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -78,6 +79,51 @@ static void *reaper(void *unused)
 	return NULL;
 }
 
+// sleeps: calls without a time limit that the kernel does not restart by itself
+// when they were stopped (signal(7)). None of them may return.
+static void *sleep_semaphore(void *unused)
+{
+	int id = semget(IPC_PRIVATE, 1, 0600);
+	struct sembuf take = {0, -1, 0};
+	semctl(id, 0, SETVAL, 0);
+	for (;; bad(0))
+		if (semop(id, &take, 1) && errno != EINTR)
+			die("semop");
+}
+
+static void *sleep_signal(void *unused)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	for (;; bad(0))
+		sigwaitinfo(&set, NULL);
+}
+
+static void *sleep_events(void *unused)
+{
+	unsigned long ring = 0;
+	char event[64];
+	if (syscall(SYS_io_setup, 4, &ring))
+		die("io_setup");
+	for (;; bad(0))
+		syscall(SYS_io_getevents, ring, 1, 1, event, NULL);
+}
+
+static void *sleep_ring(void *fd)
+{
+	for (;; bad(0))
+		syscall(SYS_io_uring_enter, (int)(long)fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
+static void start(void *(*f)(void *), long arg)
+{
+	pthread_t t;
+	if (pthread_create(&t, NULL, f, (void *)arg))
+		die("pthread_create");
+}
+
 static void stay_behind(void)
 {
 	char *p = map(4 * PAGE, 0);
@@ -109,6 +155,7 @@ static void fixed_buffers(void)
 	tell("pinned", v.iov_base, v.iov_len, 'p');
 	if (fd < 0 || syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &v, 1))
 		die("io_uring");
+	start(sleep_ring, fd);
 }
 
 // xdp: memory into which packets are written.
@@ -132,9 +179,11 @@ int main(int argc, char **argv)
 		die(argv[2]);
 	signal(SIGCHLD, bad);
 	tell("plain", map(32 * PAGE, 0), 32 * PAGE, 'a');
-	if (!strcmp(mode, "waits")) {
-		pthread_t t;
-		pthread_create(&t, NULL, reaper, NULL);
+	if (!strcmp(mode, "waits")) start(reaper, 0);
+	if (!strcmp(mode, "sleeps")) {
+		start(sleep_semaphore, 0);
+		start(sleep_signal, 0);
+		start(sleep_events, 0);
 	}
 	if (!strcmp(mode, "stay")) stay_behind();
 	if (!strcmp(mode, "uffd")) own_userfaultfd(0);
