@@ -100,12 +100,14 @@ func (f *following) capture(site ptrace.Site) (*Report, error) {
 		return nil, err
 	}
 	rest := f.newRest()
-	defer rest.end()
 	var m *moment
 	pause, err := f.hold(func(s *ptrace.Session, at *moment) (err error) {
 		m = at
 		return f.guard(rest.take, rest.steps.Load)
 	})
+	if m == nil {
+		rest.end()
+	}
 	if err == nil {
 		err = f.unseen()
 	}

@@ -84,7 +84,7 @@ func (f *following) newRest() *rest {
 	return r
 }
 
-// end is for a rest that was not taken.
+// end sends the scanners home. Whoever takes the rest does so, else its maker.
 func (r *rest) end() {
 	if r.work != nil {
 		close(r.work)
@@ -129,13 +129,16 @@ func (r *rest) scan(w *finding, s span) error {
 
 // take does it all while the target stands.
 func (r *rest) take(ctx context.Context) (err error) {
+	defer r.end()
 	if r.maps, err = r.mappings(); err != nil {
 		return err
 	}
 	r.steps.Add(1)
 	var now []span // to be copied whatever the scanners find
 	for _, m := range r.maps {
-		now = r.sort(m, now)
+		if now, err = r.sort(m, now); err != nil {
+			return err
+		}
 	}
 	r.end()
 	r.busy.Wait()
@@ -146,7 +149,9 @@ func (r *rest) take(ctx context.Context) (err error) {
 		now = append(now, w.dirty...)
 		r.gone = append(r.gone, w.gone...)
 		for _, s := range w.unknown {
-			now = r.populated(s, now)
+			if now, err = r.populated(s, now); err != nil {
+				return err
+			}
 		}
 	}
 	r.steps.Add(1)
@@ -155,7 +160,7 @@ func (r *rest) take(ctx context.Context) (err error) {
 
 // sort gives a mapping to the scanners, or adds to now what of it has to be
 // copied.
-func (r *rest) sort(m procfs.Mapping, now []span) []span {
+func (r *rest) sort(m procfs.Mapping, now []span) (_ []span, err error) {
 	e := r.extentOf(m)
 	r.extents = append(r.extents, e)
 	switch kindOf(m, e) {
@@ -165,37 +170,38 @@ func (r *rest) sort(m procfs.Mapping, now []span) []span {
 		}
 		for _, u := range r.unsure {
 			if u.start < m.End && m.Start < u.end {
-				now = r.populated(span{max(u.start, m.Start), min(u.end, m.End)}, now)
+				if now, err = r.populated(span{max(u.start, m.Start), min(u.end, m.End)}, now); err != nil {
+					return nil, err
+				}
 			}
 		}
 	case filed:
-		if !r.filed[originOf(m)] {
-			return append(now, spanOf(m))
+		if r.filed[originOf(m)] {
+			if own, err := r.ownPages(m, now); err == nil {
+				return own, nil
+			}
 		}
-		if own, err := r.ownPages(m, now); err == nil {
-			return own
-		}
-		return append(now, spanOf(m))
+		now = append(now, spanOf(m))
 	case small:
 		size := m.Size()
 		if e == header {
 			size = min(size, procfs.PageSize)
 		}
-		return append(now, span{m.Start, m.Start + size})
+		now = append(now, span{m.Start, m.Start + size})
 	case atStop:
 		return r.populated(spanOf(m), now)
 	}
-	return now
+	return now, nil
 }
 
 // populated adds what is there of a range of which nothing else is known.
-func (r *rest) populated(s span, now []span) []span {
+func (r *rest) populated(s span, now []span) ([]span, error) {
 	r.gone = append(r.gone, s)
-	r.src.Present(s.start, s.end, func(start, end uint64) error {
+	err := r.src.Present(s.start, s.end, func(start, end uint64) error {
 		now = append(now, span{start, end})
 		return nil
 	})
-	return now
+	return now, err
 }
 
 // copy copies into the arena, and what does not fit there to where it belongs.
