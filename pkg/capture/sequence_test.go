@@ -62,6 +62,7 @@ func newSequence() *sequence {
 // seqStep is what a step does.
 type seqStep struct {
 	how, slot, page, count, size uint64
+	same                         bool // a new mapping of the same size at the same place
 }
 
 func (s *sequence) read(seq uint64) (st seqStep) {
@@ -71,6 +72,10 @@ func (s *sequence) read(seq uint64) (st seqStep) {
 	st.page, st.count = (r>>16)%pages, 1+(r>>32)%16
 	if st.slot >= seqAnon && st.how >= 87 && st.how < 98 {
 		st.how = 0
+	}
+	st.same = r>>56%3 == 0
+	if st.slot >= seqAnon && st.how >= 80 && st.how < 87 && st.same {
+		st.page, st.count = 0, pages
 	}
 	st.count = min(st.count, pages-st.page)
 	st.size = 64 + (r>>40)%(seqMost-63)
@@ -87,6 +92,8 @@ func (s *sequence) apply(seq uint64) {
 		for i := range st.count {
 			slot[st.page+i] = content{}
 		}
+	case st.how < 90 && st.same:
+		clear(slot)
 	case st.how < 90:
 		s.slots[st.slot] = make([]content, st.size)
 	case st.how < 93:

@@ -15,6 +15,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+
 #define PAGE 4096
 #define WORDS (PAGE / 8)
 #define MOST 128 // pages of a slot of the first kind
@@ -77,19 +88,34 @@ static void step(uint64_t seq)
 {
 	uint64_t r = mix(seq ^ 0xabcdef), how = r % 100, i = (r >> 8) % SLOTS;
 	volatile uint64_t *addr = &control->slots[i].addr, *pages = &control->slots[i].pages;
-	uint64_t page = (r >> 16) % *pages, count = 1 + (r >> 32) % 16;
-	volatile uint64_t *p = (uint64_t *)(*addr + page * PAGE);
+	uint64_t page = (r >> 16) % *pages, count = 1 + (r >> 32) % 16, variant = (r >> 56) % 3;
+	volatile uint64_t *p;
+	if (i >= ANON + FILES && how >= 95 && how < 98)
+		madvise((void *)*addr, HUGE_PAGES * PAGE, MADV_COLLAPSE);
 	if (i >= ANON && how >= 87 && how < 98)
 		how = 0;
+	if (i >= ANON && how >= 80 && how < 87 && variant == 0)
+		page = 0, count = *pages; // with the page tables, if there are that many
+	p = (uint64_t *)(*addr + page * PAGE);
 	if (count > *pages - page)
 		count = *pages - page;
 	if (how < 80) {
 		for (int k = 0; k < WORDS; k++)
 			p[k] = word(seq, k);
 	} else if (how < 87) {
+		if (variant == 0 && i < ANON) { // the kernel drops the pages, where it can
+			madvise((void *)p, count * PAGE, MADV_GUARD_INSTALL);
+			madvise((void *)p, count * PAGE, MADV_GUARD_REMOVE);
+		}
 		if (madvise((void *)p, count * PAGE, MADV_DONTNEED))
 			die("madvise");
 	} else if (how < 90) {
+		if (variant == 0) {
+			void *same = (void *)*addr;
+			if (mmap(same, *pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != same)
+				die("mmap");
+			return;
+		}
 		munmap((void *)*addr, *pages * PAGE);
 		*pages = 64 + (r >> 40) % (MOST - 63);
 		*addr = (uint64_t)map(*pages);
@@ -107,6 +133,8 @@ static void step(uint64_t seq)
 			_exit(0);
 		}
 	} else if (how < 98) {
+		if (variant == 0) // to the swap, if there is one
+			madvise((void *)*addr, *pages * PAGE, MADV_PAGEOUT);
 		mprotect((void *)p, count * PAGE, PROT_READ);
 		mprotect((void *)p, count * PAGE, PROT_READ | PROT_WRITE);
 	} else {
