@@ -36,6 +36,9 @@ const (
 	userCS = 0x33 // __USER_CS: 64-bit code
 )
 
+// argumentRegs hold the arguments of a call.
+var argumentRegs = [6]int{regRDI, regRSI, regRDX, regR10, regR8, regR9}
+
 // Codes with which the kernel keeps in mind to make a call again
 // (include/linux/errno.h).
 const (
@@ -127,15 +130,28 @@ func (t *Thread) call(site Site, nr uint64, args ...uint64) (ret int64, child in
 	regs = saved
 	set := func(off int, v uint64) { binary.LittleEndian.PutUint64(regs[off:], v) }
 	set(regRIP, site.plain)
-	if g != nil {
-		set(regRIP, site.returning)
-		set(regRSP, g.at)
-	}
 	set(regRAX, nr)
 	set(regOrigRAX, ^uint64(0)) // nothing to restart
 	args = append(args, make([]uint64, 6)...)
-	for i, off := range []int{regRDI, regRSI, regRDX, regR10, regR8, regR9} {
+	for i, off := range argumentRegs {
 		set(off, args[i])
+	}
+	if g != nil {
+		// Begun as the return from the guard, which any filter of system calls lets
+		// pass, and turned into the call at its entry (enter).
+		set(regRIP, site.returning)
+		set(regRSP, g.at+frameStride)
+		set(regRAX, unix.SYS_RT_SIGRETURN)
+	}
+	enter := func() error {
+		if n, err := t.regset(unix.PTRACE_GETREGSET, ntPrstatus, regs[:]); err != nil || n != regsSize {
+			return fmt.Errorf("thread %d: registers: %w", t.TID, errors.Join(err, ErrCall))
+		}
+		set(regOrigRAX, nr)
+		if g != nil {
+			set(regRSP, g.at)
+		}
+		return t.setRegs(regs[:])
 	}
 	// In this order, so that whenever the tracer is killed the thread has its own
 	// signal mask, or the frame of the guard ahead of it.
@@ -155,7 +171,7 @@ func (t *Thread) call(site Site, nr uint64, args ...uint64) (ret int64, child in
 	if err := t.sigmask(ptraceSetSigmask, &most); err != nil {
 		return 0, 0, err
 	}
-	return t.through()
+	return t.through(enter)
 }
 
 // holds says whether some code still is where it was.
@@ -184,10 +200,10 @@ func (t *Thread) setRegs(regs []byte) error {
 	return nil
 }
 
-// through leads the thread through its call: to its entry, to its exit, and
-// into the stop that PTRACE_INTERRUPT brings. Not by single steps: their trap
+// through leads the thread through its call: to its entry, where enter is asked, to
+// its exit, and into the stop that PTRACE_INTERRUPT brings. Not by single steps: their trap
 // resets the handler of a program that blocks SIGTRAP.
-func (t *Thread) through() (ret int64, child int, err error) {
+func (t *Thread) through(enter func() error) (ret int64, child int, err error) {
 	request, entered, left := unix.PTRACE_SYSCALL, false, false
 	for {
 		if err := ptrace(request, t.TID, 0, 0); err != nil {
@@ -205,6 +221,9 @@ func (t *Thread) through() (ret int64, child int, err error) {
 			}
 		case event == 0 && sig == syscallStop && !entered:
 			entered = true
+			if err := enter(); err != nil {
+				return 0, 0, err
+			}
 		case event == 0 && sig == syscallStop && !left:
 			left = true
 			var regs [regsSize]byte
