@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"vigil/pkg/gate"
+	"vigil/pkg/procfs"
 	"vigil/pkg/spool"
 )
 
@@ -264,5 +265,82 @@ func TestUnseenWritesBeginLate(t *testing.T) {
 	close(out.goOn)
 	if err := <-done; !errors.Is(err, errUnfit) {
 		t.Errorf("%v, want it refused", err)
+	}
+}
+
+// Huge pages that nobody writes to stay whole.
+func TestHugePagesStay(t *testing.T) {
+	l, _, _ := changing(t, "huge")
+	count := func() (n uint64) {
+		maps, err := procfs.ReadSmaps(l.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range maps {
+			n += m.THP
+		}
+		return n
+	}
+	before := count()
+	if enabled, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err != nil || bytes.Contains(enabled, []byte("[never]")) {
+		return // this machine has none
+	}
+	if before == 0 {
+		t.Fatal("no huge pages")
+	}
+	for range 3 {
+		if _, _, err := l.into(t, precopyMode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := count(); after < before {
+		t.Errorf("%d bytes in huge pages, %d before", after, before)
+	}
+}
+
+// A limit is a limit, whoever asked for a mode that leaves nothing out.
+func TestPrecopyIsWhole(t *testing.T) {
+	gate.Need(t, "precopy")
+	l := start(t, "big", "64")
+	target, err := Open(l.pid, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	for mode, partial := range map[string]bool{precopyMode: false, Auto: true} {
+		r, err := target.Save(t.Context(), filepath.Join(t.TempDir(), "a.core"), Options{Mode: mode, MaxSize: 1 << 20}, About{})
+		if !partial && !errors.Is(err, errUnfit) || partial && (err != nil || r.Partial == "" || r.Bytes > 2<<20) {
+			t.Errorf("%s: %+v, %v", mode, r, err)
+		}
+	}
+}
+
+// What has to stay free stays free, whoever writes.
+func TestRoomIsKept(t *testing.T) {
+	gate.Need(t, "root", "tmpfs", "precopy")
+	const keep = 10 << 20
+	l := start(t, "big", "64")
+	dir := t.TempDir()
+	if err := syscall.Mount("vigil", dir, "tmpfs", 0, "size=33m"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(dir, 0)
+	for _, mode := range []string{"fork", "stop", Auto} {
+		target, err := Open(l.pid, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		core := filepath.Join(dir, mode+".core")
+		r, err := target.Save(t.Context(), core, Options{Mode: mode, KeepFree: keep}, About{})
+		target.Close()
+		if err != nil || r.Partial == "" {
+			t.Fatalf("%s: %+v, %v", mode, r, err)
+		}
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil || int64(st.Bavail)*st.Bsize < keep {
+			t.Errorf("%s: %d bytes are free, %v", mode, int64(st.Bavail)*st.Bsize, err)
+		}
+		os.Remove(core)
+		os.Remove(sidecarPath(core))
 	}
 }

@@ -14,23 +14,28 @@ const followMin = 48 << 20
 // inMiB rounds up: people take 0 MiB for a mistake.
 func inMiB[T int64 | uint64](n T) T { return (n + 1<<20 - 1) >> 20 }
 
-// passOver says why auto does not even try to follow the target: the fork is as
-// good, and simpler.
+// passOver says why the target is not even tried to be followed: its core would be
+// too large or, for auto, the fork is as good, and simpler.
 func (j *job) passOver() error {
-	if j.opt.Mode == precopyMode {
-		return nil
-	}
 	maps, _, err := j.before()
 	if err != nil {
 		return err
 	}
 	l := j.load(maps)
-	if j.opt.MaxSize > 0 && l.total() > uint64(j.opt.MaxSize) {
-		return fmt.Errorf("precopy: %d MiB are more than the core may have: %w", inMiB(l.total()), errUnfit)
+	if err := j.fits(int64(l.total())); err != nil || j.opt.Mode == precopyMode {
+		return err
 	}
 	mine, forked := precopyPause(l.small+l.huge, fewPages, 1), l.forkPause()
 	if l.small < followMin || mine > forked {
 		return fmt.Errorf("%d MiB in small and %d MiB in huge pages: a fork stops it for %v: %w", inMiB(l.small), inMiB(l.huge), forked.Round(100*time.Microsecond), errUnfit)
+	}
+	return nil
+}
+
+// fits says why a core that cannot leave anything out must not have that much data.
+func (j *job) fits(data int64) error {
+	if j.opt.MaxSize > 0 && data > j.opt.MaxSize {
+		return fmt.Errorf("precopy: %d MiB are more than the core may have: %w", inMiB(data), errUnfit)
 	}
 	return nil
 }

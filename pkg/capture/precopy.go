@@ -170,8 +170,10 @@ func (f *following) finish(m *moment, rest *rest, room uint64, pause time.Durati
 	r.Reason = fmt.Sprintf("followed in %d rounds, %d pages in the stop", f.rounds, len(rest.pieces))
 	r.Size, r.Unread = int64(f.next), int64(rest.unread)+c.unread.Load()
 	r.Shared, r.BuildIDs = img.shared(), buildIDs(rest.maps, f.src)
-	r.Bytes, err = f.out.Allocated()
-	return r, err
+	if r.Bytes, err = f.out.Allocated(); err != nil {
+		return nil, err
+	}
+	return r, f.fits(r.Bytes) // it may have grown
 }
 
 // image is what the core shows: the mappings of the stop, and of each what the

@@ -118,8 +118,9 @@ func (f *following) sure(s span) {
 // steps does what track has to do with a mapping that is registered.
 func (f *following) steps(m procfs.Mapping, fresh bool, add func(piece) error) error {
 	var regions []procfs.Region
-	for lo := m.Start; lo < m.End; lo += followStep {
-		hi := lo + min(followStep, m.End-lo)
+	for lo, hi := m.Start, uint64(0); lo < m.End; lo = hi {
+		// To protect a part of a huge page splits it.
+		hi = min((lo+followStep)&^(followStep-1), m.End)
 		var err error
 		regions, err = f.src.Scan(written, lo, hi, f.regions, regions[:0])
 		if err == nil && fresh {

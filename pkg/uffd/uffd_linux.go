@@ -67,7 +67,8 @@ func (t *Tracker) Register(start, end uint64) error {
 // piece bounds how long the address space is locked at a time: to give up
 // everything at once keeps every mmap(2) of the target waiting, 25 ms per GiB. In
 // between, a larger mapping is cut into two, which mremap(2) refuses to move; so
-// the pieces are as large as a wait of a millisecond allows.
+// the pieces are as large as a wait of a millisecond allows. They end at multiples of
+// their size, so that no huge page is cut.
 const piece = 32 << 20
 
 // Unregister ends it, from the top down in pieces, with pauses between them.
@@ -75,7 +76,7 @@ const piece = 32 << 20
 // registered (any more) does not matter.
 func (t *Tracker) Unregister(start, end, room uint64) {
 	for top := room; end > start; {
-		next := end - min(piece, end-start)
+		next := max(start, (end-1)&^(piece-1))
 		began := time.Now()
 		if t.unregister(next, top) != nil && top != end {
 			t.unregister(next, end) // somebody else's mapping lies there now

@@ -180,6 +180,18 @@ static void shares(const char *dir, char *at)
 	}
 }
 
+// huge: memory in huge pages, which begins and ends amid one.
+static void huge(void)
+{
+	const size_t unit = 2 << 20, size = 50 * unit;
+	char *p = map(size + unit);
+	p = (char *)(((uintptr_t)p + unit - 1) & ~(unit - 1));
+	munmap(p + size - PAGE, PAGE);
+	madvise(p, size - PAGE, MADV_HUGEPAGE);
+	memset(p, 1, size - PAGE);
+	control->begun = control->done = (uintptr_t)p;
+}
+
 // rings: at a signal it gives memory to io_uring(7), whose writes are not seen.
 static void ring(int unused)
 {
@@ -205,9 +217,14 @@ int main(int argc, char **argv)
 	munmap(at, PAGES * PAGE);
 	munmap(at + 2 * PAGES * PAGE, PAGES * PAGE);
 	at += PAGES * PAGE;
+	if (!strcmp(argv[1], "huge"))
+		huge();
 	printf("control %lx %lx\nready\n", (unsigned long)control, (unsigned long)at);
 	fflush(stdout);
 	if (!strcmp(argv[1], "windows")) windows(argv[2], at);
+	if (!strcmp(argv[1], "huge"))
+		for (;;)
+			pause();
 	if (!strcmp(argv[1], "stays")) stays(at);
 	if (!strcmp(argv[1], "shares")) shares(argv[2], at);
 	if (!strcmp(argv[1], "rings"))
