@@ -56,23 +56,30 @@ func (l *live) into(t *testing.T, mode string) (*loadedCore, *Report, error) {
 	return loadCore(t, file, r.Size), r, nil
 }
 
+// between captures l until it is not amid a turn, and gives the number of the last one.
+func (l *live) between(t *testing.T, mode string, control uint64) (*loadedCore, *Report, uint64) {
+	t.Helper()
+	for {
+		core, r, err := l.into(t, mode)
+		if err != nil {
+			t.Fatalf("%s: %v", mode, err)
+		}
+		head := core.page(control)
+		begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
+		if begun > 0 && begun == done {
+			return core, r, done
+		}
+	}
+}
+
 // What is mapped at the stop is shown, not what the same place showed before.
 func TestPlaceChangesHands(t *testing.T) {
 	for _, kind := range []string{"windows", "libraries"} {
 		t.Run(kind, func(t *testing.T) {
 			l, control, at := changing(t, kind)
 			for _, mode := range []string{"precopy", "fork", "stop"} {
-				for seen := 0; seen < 20; {
-					core, _, err := l.into(t, mode)
-					if err != nil {
-						t.Fatal(err)
-					}
-					head := core.page(control)
-					begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
-					if begun == 0 || begun != done {
-						continue
-					}
-					seen++
+				for range 20 {
+					core, _, done := l.between(t, mode, control)
 					p := core.page(at)
 					if p == nil || binary.LittleEndian.Uint32(p[4:]) != uint32(done%2) {
 						t.Fatalf("%s: turn %d: %.8q", mode, done, p)
@@ -91,14 +98,9 @@ func TestSharedMemoryVanishes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"precopy", "fork", "stop"} {
-		for range 60 {
-			core, r, err := l.into(t, mode)
-			if err != nil {
-				t.Fatalf("%s: %v", mode, err)
-			}
-			head := core.page(control)
-			begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
-			if begun != done || done%2 == 0 {
+		for range 40 {
+			core, r, done := l.between(t, mode, control)
+			if done%2 == 0 {
 				continue
 			}
 			b := core.page(at)
@@ -119,17 +121,8 @@ func TestSharedMemoryVanishes(t *testing.T) {
 func TestStayingMemoryChangesHands(t *testing.T) {
 	l, control, at := changing(t, "stays")
 	for _, mode := range []string{"fork", "precopy", "stop"} {
-		for seen := 0; seen < 40; {
-			core, r, err := l.into(t, mode)
-			if err != nil {
-				t.Fatal(err)
-			}
-			head := core.page(control)
-			begun, done := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
-			if begun == 0 || begun != done {
-				continue
-			}
-			seen++
+		for range 40 {
+			core, r, done := l.between(t, mode, control)
 			first, last := uint64(0), uint64(16)
 			if done%2 == 1 {
 				first, last = 4, 8
