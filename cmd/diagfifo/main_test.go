@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,27 +68,37 @@ func TestShells(t *testing.T) {
 	gate.Need(t, "shells")
 	for _, shell := range gate.Shells() {
 		t.Run(strings.Join(shell, "-"), func(t *testing.T) {
+			// Written before anything runs beside it: what is being started while a
+			// program is written has that open for a moment, and then it cannot be run.
+			wrapper := shellWrapper(t, shell)
 			p := params("testdata/shell")
 			setup := p.Setup
 			p.Setup = func(env *testscript.Env) error {
-				path, err := exec.LookPath(shell[0])
-				if err != nil {
-					return err
-				}
-				wrapper := "#!/bin/sh\nexec " + path + " " + strings.Join(shell[1:], " ") + " \"$@\"\n"
-				if err := os.WriteFile(filepath.Join(env.WorkDir, "shell"), []byte(wrapper), 0o755); err != nil {
-					return err
-				}
 				script, err := filepath.Abs("../../scripts/diag.sh")
 				if err != nil {
 					return err
 				}
 				env.Setenv("DIAGSH", script)
-				return setup(env)
+				return errors.Join(os.Symlink(wrapper, filepath.Join(env.WorkDir, "shell")), setup(env))
 			}
 			testscript.Run(t, p)
 		})
 	}
+}
+
+// shellWrapper makes a shell, with its arguments, one program.
+func shellWrapper(t *testing.T, shell []string) string {
+	t.Helper()
+	path, err := exec.LookPath(shell[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapper := filepath.Join(t.TempDir(), "shell")
+	text := "#!/bin/sh\nexec " + path + " " + strings.Join(shell[1:], " ") + " \"$@\"\n"
+	if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return wrapper
 }
 
 func TestRootScripts(t *testing.T) {
