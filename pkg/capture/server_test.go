@@ -274,6 +274,7 @@ func serveGo(socket string) error {
 	if err != nil {
 		return err
 	}
+	time.AfterFunc(30*time.Minute, func() { l.Close() }) // its test was killed
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 }
 
