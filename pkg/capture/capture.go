@@ -128,8 +128,8 @@ func (t *Target) Capture(ctx context.Context, out Output, opt Options) (*Report,
 			r.Reason = strings.Join(why, "; ")
 			return r, nil
 		}
-		if changed := t.became(t.living()); changed != nil {
-			return nil, changed
+		if lost := t.lost(err); lost != nil {
+			return nil, lost
 		}
 		if opt.Mode == a.name || !errors.Is(err, errUnfit) {
 			return nil, err

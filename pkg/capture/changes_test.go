@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,6 +181,25 @@ func TestChildrenInheritNothing(t *testing.T) {
 	}
 	if said := l.stderr.String(); said != "" {
 		t.Error(said)
+	}
+}
+
+// A target that ends is told of in one way, wherever the capture was.
+func TestTargetEnds(t *testing.T) {
+	gate.Need(t, "precopy")
+	for _, mode := range Modes() {
+		l := start(t, "calls")
+		target, err := Open(l.pid, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Process.Kill()
+		eventually(t, "the end", target.process.Exited)
+		_, err = target.Save(t.Context(), filepath.Join(t.TempDir(), "a.core"), Options{Mode: mode}, About{})
+		target.Close()
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "ended") {
+			t.Errorf("%s: %v", mode, err)
+		}
 	}
 }
 

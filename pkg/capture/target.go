@@ -144,6 +144,16 @@ func (t *Target) not64() error { return fmt.Errorf("pid %d: is a 32-bit program"
 
 func (t *Target) gone() error { return fmt.Errorf("pid %d: ended: %w", t.PID, fs.ErrNotExist) }
 
+// lost is the error for a process that has ended, or become another program: what a
+// capture stumbled over then says little. An error of its output stays what it is.
+func (t *Target) lost(err error) error {
+	var output *fs.PathError
+	if t.adopt == nil && t.process.Exited() && !errors.As(err, &output) {
+		return t.gone()
+	}
+	return t.became(t.living())
+}
+
 // became is the error for a process that has become another program (execve(2))
 // since it was opened; nil for all others. What is known of it does not hold.
 func (t *Target) became(id int) error {

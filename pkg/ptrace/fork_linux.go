@@ -2,6 +2,7 @@ package ptrace
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -213,9 +214,11 @@ func (b *borrower) any(f func(*Thread) error) error {
 		if rerr != nil {
 			return rerr
 		}
+		lives := false
 		for _, sleeping := range []bool{true, false} {
 			for i := len(tids) - 1; i >= 0; i-- {
 				st, rerr := procfs.ReadTaskStat(b.pid, tids[i])
+				lives = lives || rerr == nil && st.State != 'Z' && st.State != 'X'
 				if rerr != nil || (st.State == 'S') != sleeping || st.State == 'D' || st.State == 'Z' || st.State == 'T' {
 					continue
 				}
@@ -227,6 +230,9 @@ func (b *borrower) any(f func(*Thread) error) error {
 					err = ferr
 				}
 			}
+		}
+		if !lives {
+			return fmt.Errorf("pid %d: ended: %w", b.pid, fs.ErrNotExist)
 		}
 	}
 	return err

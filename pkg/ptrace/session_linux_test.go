@@ -167,6 +167,16 @@ func TestSeizeRefuses(t *testing.T) {
 	}
 }
 
+// A call in a process that has ended is not waited for.
+func TestReapInTheDead(t *testing.T) {
+	pid := sleeper(t)
+	unix.Kill(pid, unix.SIGKILL)
+	awaitState(t, pid, 'Z')
+	if err := Reap(pid, Site{}, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func TestMemory(t *testing.T) {
 	pid := sleeper(t)
 	maps, err := procfs.ReadSmaps(pid)
