@@ -357,3 +357,14 @@ func TestRoomIsKept(t *testing.T) {
 		os.Remove(sidecarPath(core))
 	}
 }
+
+// A process whose first thread has ended can be followed, too.
+func TestEndedFirstThreadIsFollowed(t *testing.T) {
+	gate.Need(t, "precopy")
+	l := start(t, "leader")
+	eventually(t, "the end of the first thread", func() bool { return l.state(t).State == 'Z' })
+	if _, r, err := l.into(t, precopyMode); err != nil || r.Threads != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	l.goesOn(t)
+}

@@ -298,11 +298,6 @@ func (b *borrower) end() {
 // whether more is allowed is judged by the rights of the target. The error wraps
 // ErrCall where there is no such thing.
 func Userfaultfd(pid int, site Site) (file *os.File, err error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil, fmt.Errorf("pid %d: pidfd: %w: %w", pid, err, ErrCall)
-	}
-	defer unix.Close(pidfd)
 	err = Run(func() error {
 		s, err := Seize(pid)
 		if err != nil {
@@ -318,7 +313,7 @@ func Userfaultfd(pid int, site Site) (file *os.File, err error) {
 			return err
 		}
 		t.slow = func() { s.releaseBut(t) }
-		file, err = t.userfaultfd(pid, pidfd, site)
+		file, err = t.userfaultfd(pid, site)
 		return err
 	})
 	if err != nil && file != nil {
@@ -328,8 +323,15 @@ func Userfaultfd(pid int, site Site) (file *os.File, err error) {
 	return file, err
 }
 
-func (t *Thread) userfaultfd(pid, pidfd int, site Site) (file *os.File, err error) {
+func (t *Thread) userfaultfd(pid int, site Site) (file *os.File, err error) {
 	const userModeOnly = 1
+	// Of the thread, not of the process: the first thread may have ended, and has no
+	// descriptors any more.
+	pidfd, err := unix.PidfdOpen(t.TID, unix.O_EXCL) // PIDFD_THREAD, from 6.9 on
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: pidfd: %w: %w", pid, err, ErrCall)
+	}
+	defer unix.Close(pidfd)
 	fd, _, err := t.call(site, sysUserfaultfd, unix.O_CLOEXEC|unix.O_NONBLOCK|userModeOnly)
 	if err != nil {
 		return nil, err
