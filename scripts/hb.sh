@@ -514,11 +514,17 @@ hb__run() {
 		fi
 		[ -z "$last" ] || exit 0
 		[ -z "$end" ] || continue
-		sleep "$every" &
-		nap=$!
-		[ -z "$end" ] || kill -9 "$nap" 2>/dev/null
-		wait "$nap" 2>/dev/null
-		[ -z "$end" ] || { kill -9 "$nap" && wait "$nap"; } 2>/dev/null
+		# bash tells of a child that was killed, in here.
+		{
+			sleep "$every" &
+			nap=$!
+			[ -z "$end" ] || kill -9 "$nap"
+			wait "$nap"
+			[ -z "$end" ] || {
+				kill -9 "$nap"
+				wait "$nap"
+			}
+		} 2>/dev/null
 		nap=''
 	done
 }
