@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
 )
 
 // memory is where the bytes of a process come from; an offset is an address.
@@ -53,6 +55,7 @@ type copier struct {
 	batch []piece
 	full  uint64 // bytes in batch
 
+	beside    bool // the target runs meanwhile, and goes first
 	overwrite bool // the output has other bytes already: zero pages are written, too
 	remember  bool // what cannot be read, in lost
 	lost      []piece
@@ -90,6 +93,11 @@ func (c *copier) run(ctx context.Context, buffers [][]byte, plan func(add func(p
 	var workers sync.WaitGroup
 	for _, buf := range buffers {
 		workers.Go(func() {
+			if c.beside {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				defer ptrace.Linger()()
+			}
 			for batch := range jobs {
 				for _, p := range batch {
 					if ctx.Err() != nil {

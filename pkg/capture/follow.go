@@ -9,6 +9,7 @@ import (
 
 	"vigil/pkg/fmt"
 	"vigil/pkg/procfs"
+	"vigil/pkg/ptrace"
 	"vigil/pkg/uffd"
 )
 
@@ -137,6 +138,7 @@ func (f *following) extentOf(m procfs.Mapping) extent {
 
 // follow takes rounds until the rest is small, or does not shrink any more.
 func (f *following) follow(ctx context.Context) error {
+	defer ptrace.Linger()()
 	last, slow := uint64(0), 0
 	for f.rounds < mostRounds && slow < slowRounds {
 		if err := f.round(ctx); err != nil {
@@ -164,7 +166,7 @@ func (f *following) round(ctx context.Context) error {
 		f.register(maps)
 	}
 	c := newCopier(f.src, f.out)
-	c.overwrite, c.remember = f.rounds > 0, true
+	c.beside, c.overwrite, c.remember = true, f.rounds > 0, true
 	f.pages = 0
 	defer f.tell(c)()
 	err = c.run(ctx, f.bufs, func(add func(piece) error) error {

@@ -65,7 +65,7 @@ func (f *following) capture(site ptrace.Site) (*Report, error) {
 	if err != nil {
 		return nil, f.explain(err)
 	}
-	file, err := ptrace.Userfaultfd(f.PID, site)
+	file, first, err := ptrace.Userfaultfd(f.PID, site)
 	if errors.Is(err, ptrace.ErrCall) {
 		err = fmt.Errorf("%w: %w", err, errUnfit)
 	}
@@ -114,7 +114,7 @@ func (f *following) capture(site ptrace.Site) (*Report, error) {
 	if err != nil {
 		return nil, f.failed(err)
 	}
-	return f.finish(m, rest, head, pause)
+	return f.finish(m, rest, head, max(first, pause))
 }
 
 // failed words the end of a copy.
@@ -231,6 +231,7 @@ func (f *following) copyLate(rest *rest, img *image) (*copier, error) {
 		}
 	}
 	c := newCopier(f.src, f.out)
+	c.beside = true
 	err := c.run(f.ctx, f.bufs, func(add func(piece) error) error { return shared.plan(f.src, c, add) })
 	for i, s := range shared.segments {
 		if err == nil && !f.stays(shared.maps[i]) {

@@ -154,6 +154,7 @@ func (w *writing) run(ctx context.Context, bufs [][]byte) error {
 	}
 	w.shared, w.ids = img.shared(), buildIDs(maps, src)
 	c := newCopier(src, w.out)
+	c.beside = w.around != nil // it is a copy that is read
 	w.copier.Store(c)
 	err = c.run(ctx, bufs, func(add func(piece) error) error {
 		// The stacks first: should there be no room for all, a debugger has them.

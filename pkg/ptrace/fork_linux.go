@@ -296,14 +296,17 @@ func (b *borrower) end() {
 // one of them makes would inherit it, and a descriptor that one of them opens would
 // not get the number that it has to. It always asks for UFFD_USER_MODE_ONLY:
 // whether more is allowed is judged by the rights of the target. The error wraps
-// ErrCall where there is no such thing.
-func Userfaultfd(pid int, site Site) (file *os.File, err error) {
+// ErrCall where there is no such thing. The pause is how long they stood.
+func Userfaultfd(pid int, site Site) (file *os.File, pause time.Duration, err error) {
 	err = Run(func() error {
 		s, err := Seize(pid)
 		if err != nil {
 			return err
 		}
-		defer s.Release()
+		defer func() {
+			s.Release()
+			pause = s.Pause()
+		}()
 		defer Hurry()()
 		if err := s.Stop(callLimit); err != nil {
 			return fmt.Errorf("%w: %w", err, ErrCall)
@@ -320,7 +323,7 @@ func Userfaultfd(pid int, site Site) (file *os.File, err error) {
 		file.Close()
 		file = nil
 	}
-	return file, err
+	return file, pause, err
 }
 
 func (t *Thread) userfaultfd(pid int, site Site) (file *os.File, err error) {

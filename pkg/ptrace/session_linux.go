@@ -345,6 +345,26 @@ func (t *Thread) release(pid int) {
 // release; 0 before that.
 func (s *Session) Pause() time.Duration { return s.pause }
 
+// Linger asks for long time slices for the calling thread, until back is called:
+// whoever wakes up beside it, as a thread of the target, has the nearer deadline and
+// goes first. Its share of the processors stays what it is, and so does its priority,
+// which it could not get back. That is so from Linux 6.12 on (__setparam_fair and
+// PREEMPT_SHORT of kernel/sched/fair.c); before, nothing changes. The goroutine must
+// be bound to its thread.
+func Linger() (back func()) {
+	const longest = 100_000_000 // ns
+	was, err := unix.SchedGetAttr(0, 0)
+	if err != nil || was.Policy != unix.SCHED_NORMAL {
+		return func() {}
+	}
+	now := *was
+	now.Runtime = longest
+	if unix.SchedSetAttr(0, &now, 0) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.SchedSetAttr(0, was, 0) }
+}
+
 // Hurry raises the priority of the calling thread, where that is allowed, until
 // calm is called: a target that stands waits for nothing but this program. The
 // goroutine must be bound to its thread.

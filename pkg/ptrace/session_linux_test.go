@@ -212,3 +212,32 @@ func TestMemory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLinger: the slices are long, where the kernel knows of such (it tells them),
+// and nothing else changes; then all is as before.
+func TestLinger(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	attr := func() unix.SchedAttr {
+		t.Helper()
+		a, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *a
+	}
+	before := attr()
+	back := Linger()
+	during := attr()
+	back()
+	if after := attr(); after != before {
+		t.Errorf("before %+v\nafter  %+v", before, after)
+	}
+	if before.Runtime > 0 && during.Runtime <= before.Runtime {
+		t.Errorf("slices of %d ns, and then of %d", before.Runtime, during.Runtime)
+	}
+	during.Runtime = before.Runtime
+	if during != before {
+		t.Errorf("before %+v\nthen   %+v", before, during)
+	}
+}
