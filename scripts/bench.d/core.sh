@@ -14,18 +14,25 @@ more_lines() { [ "$(wc -l <"$dir/ticker")" -gt "$1" ]; }
 
 now_ms() { date +%s%3N; }
 
-# capture NAME COMMAND...: one run; its gap, wall time and own account go to files.
+# stolen: for how long, in hundredths of a second, the host of this machine gave its
+# processors to others. A run in which that happens tells of the host.
+stolen() { awk '/^cpu / { print $9 + 0 }' /proc/stat; }
+
+# capture NAME COMMAND...: one run; its gap, wall time and own account go to files,
+# and the gap into another one if the host left us the processors.
 capture() {
 	name=$1
 	shift
 	gap "$target" >/dev/null
-	t0=$(now_ms)
+	steal=$(stolen) t0=$(now_ms)
 	"$@" >"$dir/out" 2>&1 || {
 		cat "$dir/out" >&2
 		die 111 "$1: failed"
 	}
 	echo $(($(now_ms) - t0)) >>"$dir/$name.wall"
-	gap "$target" >>"$dir/$name.gap"
+	gap "$target" >"$dir/last"
+	cat "$dir/last" >>"$dir/$name.gap"
+	[ "$steal" != "$(stolen)" ] || cat "$dir/last" >>"$dir/$name.calm"
 	sed -n 's/.* mode=\([a-z]*\) pause_us=\([0-9]*\).*/\2 \1/p' "$dir/out" >>"$dir/$name.own"
 	rm -f "$dir/core" "$dir/core.json" "$dir/core".*
 }
@@ -41,7 +48,7 @@ core_case() {
 	start "$dir/tick" "$@" >"$dir/ticker"
 	target=$started
 	await test -s "$dir/ticker"
-	rm -f "$dir"/*.wall "$dir"/*.gap "$dir"/*.own
+	rm -f "$dir"/*.wall "$dir"/*.gap "$dir"/*.calm "$dir"/*.own
 	i=0
 	while [ "$i" -lt "$runs" ]; do
 		i=$((i + 1))
@@ -52,21 +59,25 @@ core_case() {
 	done
 	stop "$target"
 	for t in auto fork stop gcore; do
-		own=- modes=
+		own=- modes='' calm=- calms=-
 		if [ -s "$dir/$t.own" ]; then
 			own=$(ms "$dir/$t.own")
 			modes=$(cut -d ' ' -f 2 "$dir/$t.own" | sort | uniq -c | sort -rn | awk '{printf " %s", $2}')
 		fi
-		printf '%-22s %-6s %10s %10s %10s %9s %s\n' "$case" $t "$(ms "$dir/$t.gap")" "$own" "$(median <"$dir/$t.wall")" \
-			"$(ratio "$(median <"$dir/gcore.gap")" "$(median <"$dir/$t.gap")")" "$modes"
+		if [ -s "$dir/$t.calm" ] && [ -s "$dir/gcore.calm" ]; then
+			calm=$(ms "$dir/$t.calm")
+			calms=$(ratio "$(median <"$dir/gcore.calm")" "$(median <"$dir/$t.calm")")
+		fi
+		printf '%-22s %-6s %8s %8s %9s %9s %9s %9s %s\n' "$case" $t "$(ms "$dir/$t.gap")" "$calm" "$own" "$(median <"$dir/$t.wall")" \
+			"$(ratio "$(median <"$dir/gcore.gap")" "$(median <"$dir/$t.gap")")" "$calms" "$modes"
 	done
 }
 
 core() {
 	command -v gcore >/dev/null || die 111 'gcore: not found: install gdb'
-	title "core: longest stop seen inside the target, stop that corecap tells of, wall time; medians of $runs"
+	title "core: longest stop seen inside the target (calm: in the runs in which the host stole no processor), stop that corecap tells of, wall time; medians of $runs"
 	go build -o "$dir/tick" "$root/scripts/testdata/ticker.go"
-	printf '%-22s %-6s %10s %10s %10s %9s %s\n' MIB:THREADS:WRITES tool 'gap ms' 'pause ms' 'wall ms' 'gcore is' ' mode'
+	printf '%-22s %-6s %8s %8s %9s %9s %9s %9s %s\n' MIB:THREADS:WRITES tool 'gap ms' 'calm ms' 'pause ms' 'wall ms' 'gcore is' 'calm' ' mode'
 	for c in $cases; do
 		# shellcheck disable=SC2046 # its words are the arguments
 		core_case $(echo "$c" | tr : ' ')
