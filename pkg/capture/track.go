@@ -13,6 +13,9 @@ var (
 	written = procfs.Query{Flags: procfs.Protect | procfs.CheckAsync, All: procfs.Written, AnyOf: procfs.Present | procfs.Swapped, Returns: procfs.Written}
 	// present asks for all there is in a range that is followed.
 	present = procfs.Query{Flags: procfs.CheckAsync, AnyOf: procfs.Present | procfs.Swapped}
+	// filled leaves out what reads as zero, for a place in the core that does so, too. A
+	// debugger that has read all of a process leaves gigabytes of that.
+	filled = procfs.Query{Flags: procfs.CheckAsync, Inverted: procfs.Zero, All: procfs.Zero, AnyOf: procfs.Present | procfs.Swapped}
 )
 
 // register begins to follow all that can be followed, before anything is
@@ -71,7 +74,11 @@ func (f *following) current(m procfs.Mapping) bool {
 // tried by itself, and copied whole. What is left is for the stop.
 func (f *following) track(m procfs.Mapping, add func(piece) error) error {
 	fresh := f.rounds == 0 || slices.ContainsFunc(f.unsure, func(u span) bool { return u.start < m.End && m.Start < u.end })
-	err := f.steps(m, fresh, add)
+	q := present
+	if f.rounds == 0 {
+		q = filled
+	}
+	err := f.steps(m, fresh, q, add)
 	if err == nil && fresh {
 		f.sure(spanOf(m))
 	}
@@ -96,7 +103,7 @@ func (f *following) track(m procfs.Mapping, add func(piece) error) error {
 }
 
 func (f *following) trackPart(m procfs.Mapping, add func(piece) error) error {
-	err := f.steps(m, true, add)
+	err := f.steps(m, true, present, add)
 	if err == nil || errors.Is(err, syscall.EPERM) {
 		f.sure(spanOf(m))
 	}
@@ -115,8 +122,9 @@ func (f *following) sure(s span) {
 	f.unsure = slices.DeleteFunc(f.unsure, func(u span) bool { return s.start <= u.start && u.end <= s.end })
 }
 
-// steps does what track has to do with a mapping that is registered.
-func (f *following) steps(m procfs.Mapping, fresh bool, add func(piece) error) error {
+// steps does what track has to do with a mapping that is registered. Of a fresh one
+// it hands out what matches there.
+func (f *following) steps(m procfs.Mapping, fresh bool, there procfs.Query, add func(piece) error) error {
 	var regions []procfs.Region
 	for lo, hi := m.Start, uint64(0); lo < m.End; lo = hi {
 		// To protect a part of a huge page splits it.
@@ -124,7 +132,7 @@ func (f *following) steps(m procfs.Mapping, fresh bool, add func(piece) error) e
 		var err error
 		regions, err = f.src.Scan(written, lo, hi, f.regions, regions[:0])
 		if err == nil && fresh {
-			regions, err = f.src.Scan(present, lo, hi, f.regions, regions[:0])
+			regions, err = f.src.Scan(there, lo, hi, f.regions, regions[:0])
 		}
 		if err != nil {
 			return err

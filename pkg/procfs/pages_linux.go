@@ -65,6 +65,7 @@ const (
 	File    = 1 << 2 // of a file or of shared memory
 	Present = 1 << 3
 	Swapped = 1 << 4
+	Zero    = 1 << 5 // the page of zeroes that all share: read, and never written
 )
 
 // What a Query does besides.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -86,6 +87,43 @@ func TestPresent(t *testing.T) {
 		if err := f(base, end, func(uint64, uint64) error { return stop }); !errors.Is(err, stop) {
 			t.Error(err)
 		}
+	}
+}
+
+// TestZero: what was only read is the page of zeroes; what was written is not, nor
+// what is not there.
+func TestZero(t *testing.T) {
+	b, err := unix.Mmap(-1, 0, 8*int(PageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(b)
+	read := byte(0)
+	for _, i := range []uint64{1, 2, 5} {
+		read |= b[i*PageSize]
+	}
+	b[2*PageSize], b[6*PageSize] = 1, 1
+	p, err := OpenPages(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	base := uint64(uintptr(unsafe.Pointer(&b[0])))
+	q := Query{AnyOf: Present | Swapped, Returns: Zero}
+	got, err := p.Scan(q, base, base+8*PageSize, make([]Region, 8), nil)
+	if errors.Is(err, unix.ENOTTY) {
+		return // before Linux 6.7, as documented
+	}
+	region := func(i, categories uint64) Region {
+		return Region{Start: base + i*PageSize, End: base + (i+1)*PageSize, Categories: categories}
+	}
+	if want := []Region{region(1, Zero), region(2, 0), region(5, Zero), region(6, 0)}; err != nil || read != 0 || !slices.Equal(got, want) {
+		t.Errorf("got  %x, %v\nwant %x", got, err, want)
+	}
+	q.Inverted, q.All = Zero, Zero
+	got, err = p.Scan(q, base, base+8*PageSize, make([]Region, 8), nil)
+	if want := []Region{region(2, 0), region(6, 0)}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("without: got  %x, %v\nwant %x", got, err, want)
 	}
 }
 
