@@ -140,10 +140,13 @@ bounded() {
 }
 
 # end_child ends what bounded runs. The signal may have come before its number
-# was noted.
+# was noted. A timeout(1) that is told to end before it has noted what it has just
+# started leaves that behind, in a group of its own.
 end_child() {
 	[ "$child" != started ] || child=${!:-}
-	[ -z "$child" ] || kill "$child" 2>/dev/null || :
+	[ -n "$child" ] || return 0
+	kill "$child" 2>/dev/null || :
+	kill -TERM -"$child" 2>/dev/null || :
 }
 
 # reap PID...: has children of ours end, and waits for them. A signal that a shell

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 )
 
@@ -211,7 +212,7 @@ func TestCrashOwner(t *testing.T) {
 		}
 		// Not on a file system that is mounted nosuid.
 		path := filepath.Join(k.dir, "suid")
-		if err := os.WriteFile(path, b, 0o755); err != nil {
+		if err := executable.Write(path, b, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chmod(path, 0o755|os.ModeSetuid); err != nil {

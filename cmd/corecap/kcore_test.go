@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 	"vigil/pkg/jsonline"
 )
@@ -139,7 +140,7 @@ func (k *kcore) script(t *testing.T, name, text string) {
 	t.Helper()
 	path := filepath.Join(k.dir, name)
 	text = "#!/bin/sh\n[ /proc/\"$4\"/exe -ef " + k.dir + "/crash ] || exit 0\n" + text
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+	if err := executable.Write(path, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	k.pattern(t, path)

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vigil/pkg/cli"
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/sleeper"
 	"vigil/pkg/gate"
 	"vigil/pkg/socket"
@@ -95,7 +96,7 @@ func shellWrapper(t *testing.T, shell []string) string {
 	}
 	wrapper := filepath.Join(t.TempDir(), "shell")
 	text := "#!/bin/sh\nexec " + path + " " + strings.Join(shell[1:], " ") + " \"$@\"\n"
-	if err := os.WriteFile(wrapper, []byte(text), 0o755); err != nil {
+	if err := executable.Write(wrapper, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return wrapper

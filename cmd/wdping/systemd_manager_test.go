@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/host"
 	"vigil/pkg/vmtest"
 )
@@ -88,7 +89,7 @@ func startSystemd(t *testing.T, units map[string]string) *manager {
 		}
 	}
 	for _, name := range []string{"wdping", "diagfifo"} {
-		if err := os.WriteFile(filepath.Join(m.dir, "bin", name), vmtest.Program(t, runtime.GOARCH, name), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(m.dir, "bin", name), vmtest.Program(t, runtime.GOARCH, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 	"vigil/pkg/vmtest"
 )
@@ -47,7 +48,7 @@ func TestUnitsOfThePage(t *testing.T) {
 		"svc-A.service": strings.Replace(first, "[Unit]\n", "[Unit]\nDefaultDependencies=no\n", 1), "svc-B.service": second,
 	})
 	for name, text := range map[string][]byte{"svc-B": []byte("#!/bin/sh\nexec sleep 1000000\n"), "hbsend": vmtest.Program(t, runtime.GOARCH, "hbsend")} {
-		if err := os.WriteFile(filepath.Join(m.dir, "bin", name), text, 0o755); err != nil {
+		if err := executable.Write(filepath.Join(m.dir, "bin", name), text, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"vigil/pkg/boottime"
 	"vigil/pkg/cli"
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/hook"
 )
 
@@ -74,7 +75,7 @@ func TestInquiry(t *testing.T) {
 func script(t *testing.T, text string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "ask")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+	if err := executable.Write(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path

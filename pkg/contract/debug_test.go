@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 	"vigil/pkg/hold"
 )
@@ -230,7 +231,7 @@ func TestDebugWithGdb(t *testing.T) {
 	gate.Need(t, "gdb", "ptrace")
 	c := scripted(t, []string{"/bin/sh"})
 	hook := c.in("hook")
-	if err := os.WriteFile(hook, []byte("#!/bin/sh\necho \"$HB_TO\" >>"+c.in("hooked")+"\n"), 0o755); err != nil {
+	if err := executable.Write(hook, []byte("#!/bin/sh\necho \"$HB_TO\" >>"+c.in("hooked")+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	c.serve()

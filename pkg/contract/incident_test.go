@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"vigil/pkg/boottime"
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 )
 
@@ -41,7 +42,7 @@ func (c *chain) hook(name string, args ...string) string {
 	text := fmt.Sprintf("#!/bin/sh\nPATH=%s:$PATH VIGIL_SPOOL=%s exec %s\n",
 		filepath.Join(c.tree, "dist"), c.in("../spool"), strings.Join(argv, " "))
 	path := c.in("hook-" + name)
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+	if err := executable.Write(path, []byte(text), 0o755); err != nil {
 		c.Fatal(err)
 	}
 	return path
@@ -256,7 +257,7 @@ func TestIncidentIsCutShort(t *testing.T) {
 		if err := os.Mkdir(slow, 0o755); err != nil {
 			c.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(slow, "corecap"), []byte("#!/bin/sh\n: >"+c.in("waits")+"\nsleep 1000\n"), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(slow, "corecap"), []byte("#!/bin/sh\n: >"+c.in("waits")+"\nsleep 1000\n"), 0o755); err != nil {
 			c.Fatal(err)
 		}
 		cmd := c.script("vigil-incident")

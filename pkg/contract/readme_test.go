@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
@@ -160,7 +161,7 @@ func TestReadmeContainer(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "hb"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o755); err != nil {
+	if err := executable.Write(filepath.Join(dir, "docker"), []byte(docker), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	got := run(t, []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + dir + ":" + builtPath(t), "VIGIL_DIR=" + dir}, "/bin/sh", "-euc", script)

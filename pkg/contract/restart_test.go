@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 )
 
@@ -23,7 +24,7 @@ func (c *chain) supervised(supervisor string) (dir string) {
 		c.Fatal(err)
 	}
 	run := fmt.Sprintf("#!/bin/sh\necho $$ >%s\nexec sleep 100000\n", c.in("svc.pid"))
-	if err := os.WriteFile(filepath.Join(dir, "run"), []byte(run), 0o755); err != nil {
+	if err := executable.Write(filepath.Join(dir, "run"), []byte(run), 0o755); err != nil {
 		c.Fatal(err)
 	}
 	path, err := exec.LookPath(supervisor)
@@ -139,7 +140,7 @@ func TestRestartOfWhatEndsMeanwhile(t *testing.T) {
 		c.beat(old)
 		evidence := c.in("evidence")
 		text := fmt.Sprintf("#!/bin/sh\nkill -KILL $HB_PID\nmv %s %s\n", c.in("beat"), c.in("hb/svc.hb"))
-		if err := os.WriteFile(evidence, []byte(text), 0o755); err != nil {
+		if err := executable.Write(evidence, []byte(text), 0o755); err != nil {
 			c.Fatal(err)
 		}
 		event := append(c.event("suspect", "dead"), fmt.Sprintf("HB_PID=%d", old))
@@ -155,7 +156,7 @@ func TestRestartOfWhatEndsMeanwhile(t *testing.T) {
 func TestKeepInsists(t *testing.T) {
 	scriptedUnderEveryShell(t, func(c *chain) {
 		deaf := fmt.Sprintf("#!/bin/sh\nheard=\ntrap 'heard=yes' TERM\n: >%s\nuntil [ -n \"$heard\" ]; do sleep 0.05; done\ntrap - TERM\nexec sleep 100000\n", c.in("begun"))
-		if err := os.WriteFile(c.in("deaf"), []byte(deaf), 0o755); err != nil {
+		if err := executable.Write(c.in("deaf"), []byte(deaf), 0o755); err != nil {
 			c.Fatal(err)
 		}
 		cmd := c.script("service/sysvinit/keep", c.in("deaf"))
@@ -204,7 +205,7 @@ func (c *chain) recorder(name string) string {
 	c.Helper()
 	path := c.in(name)
 	text := fmt.Sprintf("#!/bin/sh\necho \"%s $* $HB_ID $HB_TO\" >>%s\n", name, c.in("record"))
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+	if err := executable.Write(path, []byte(text), 0o755); err != nil {
 		c.Fatal(err)
 	}
 	return path
@@ -279,7 +280,7 @@ func (c *chain) bootID() string {
 func TestRestartRefuses(t *testing.T) {
 	scriptedUnderEveryShell(t, func(c *chain) {
 		failing := c.in("failing")
-		if err := os.WriteFile(failing, []byte("#!/bin/sh\nexit 4\n"), 0o755); err != nil {
+		if err := executable.Write(failing, []byte("#!/bin/sh\nexit 4\n"), 0o755); err != nil {
 			c.Fatal(err)
 		}
 		dead := c.event("suspect", "dead")

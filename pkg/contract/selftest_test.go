@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"vigil/pkg/contract/executable"
 )
 
 // sound is a small tree that scripts/test has to find nothing wrong with.
@@ -175,7 +177,7 @@ func plant(t *testing.T, dir, name, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+	if err := executable.Write(path, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	programs "vigil/pkg/contract/executable"
 )
 
 // generous bounds what must come soon, on a machine that is busy otherwise.
@@ -33,7 +35,7 @@ func start(t *testing.T, script string, change func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir()}
 	program := filepath.Join(f.dir, "hook")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+	if err := programs.Write(program, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	f.out = filepath.Join(f.dir, "out")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"vigil/pkg/capture"
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 	"vigil/pkg/procfs"
 	"vigil/pkg/ptrace"
@@ -343,7 +344,7 @@ func TestReplacedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := filepath.Join(t.TempDir(), "own")
-	if err := os.WriteFile(own, b, 0o755); err != nil {
+	if err := executable.Write(own, b, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	pid := launch(t, exec.Command(own, "threads", "1"))
@@ -369,7 +370,7 @@ func TestReplacedFile(t *testing.T) {
 		t.Errorf("the file itself: %d bytes", size)
 	}
 	os.Remove(own)
-	if err := os.WriteFile(own, append([]byte("\x7fELF"), b[100:]...), 0o755); err != nil {
+	if err := executable.Write(own, append([]byte("\x7fELF"), b[100:]...), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if file, _ := ms.Open(m); file != nil {

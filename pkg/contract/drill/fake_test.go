@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/gate"
 )
 
@@ -136,7 +137,7 @@ func (h *host) furnish(top string, files map[string]string) {
 		case text == "node":
 			err = syscall.Mknod(path, syscall.S_IFCHR|0o600, 1<<8|3) // as /dev/null
 		default:
-			err = os.WriteFile(path, []byte(text), 0o755)
+			err = executable.Write(path, []byte(text), 0o755)
 		}
 		if err != nil {
 			h.Fatal(err)

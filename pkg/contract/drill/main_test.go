@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
@@ -67,7 +68,7 @@ func (h *host) write(name, text string, mode os.FileMode) {
 	if err := os.MkdirAll(filepath.Dir(h.in(name)), 0o755); err != nil {
 		h.Fatal(err)
 	}
-	if err := os.WriteFile(h.in(name), []byte(text), mode); err != nil {
+	if err := executable.Write(h.in(name), []byte(text), mode); err != nil {
 		h.Fatal(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 	"vigil/pkg/vmtest"
@@ -236,7 +237,7 @@ var stage = sync.OnceValues(func() (string, error) {
 		if err := os.MkdirAll(filepath.Join(built, bin), 0o755); err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(filepath.Join(built, bin, "vigil"), one, 0o755); err != nil {
+		if err := executable.Write(filepath.Join(built, bin, "vigil"), one, 0o755); err != nil {
 			return "", err
 		}
 	}

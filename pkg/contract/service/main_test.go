@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/host"
 	"vigil/pkg/contract/tree"
 	"vigil/pkg/vmtest"
@@ -41,7 +42,7 @@ func put(t *testing.T, dir, name, text string, mode os.FileMode) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+	if err := executable.Write(file, []byte(text), mode); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"vigil/pkg/contract/executable"
 	"vigil/pkg/contract/tree"
 	"vigil/pkg/gate"
 )
@@ -103,7 +104,7 @@ func setup(t *testing.T, env *testscript.Env, shell []string) error {
 	}
 	env.Setenv("PORT", number)
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
 			return err
 		}
 	}
